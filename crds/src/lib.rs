@@ -1,0 +1,22 @@
+//! What users may say: the `BalancedApp` resource (`tenbin.dev/v1alpha1`), its schema and its validation rules.
+//! No client, no IO, no decisions: what a field does is decided in the operator.
+#![expect(
+    unreachable_pub,
+    reason = "the derive of a schema repeats each struct, `pub` included, inside a function"
+)]
+
+mod embedded;
+mod probe;
+mod rollout;
+mod spec;
+mod status;
+
+pub use probe::{GrpcProbe, HealthProbe, HttpProbe, TcpProbe};
+pub use rollout::Rollout;
+pub use spec::{Algorithm, AppPort, AppProtocol, BalancedApp, BalancedAppSpec, ProxySpec};
+pub use status::{BalancedAppStatus, EndpointCounts, ProxyCounts};
+
+/// The API group of all our resources, and the prefix of our labels and annotations.
+pub const GROUP: &str = "tenbin.dev";
+/// Label on everything made for an app, and on its pods: the app's name. Anyone may set a label, so nothing is trusted because of it.
+pub const APP_LABEL: &str = "tenbin.dev/app";

@@ -1,0 +1,315 @@
+//! What the demo app answers: one function for each path. Nothing here listens, and nothing knows of Kubernetes.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::header::{ALLOW, CONTENT_TYPE, COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::body::{Body, Lines};
+use crate::websocket;
+
+/// Longest delay, in milliseconds.
+const DELAY_MAX_MS: u64 = 60_000;
+/// Most lines of a stream.
+const LINES_MAX: u64 = 100_000;
+/// Which replica answered, on every answer.
+const INSTANCE: HeaderName = HeaderName::from_static("x-tenbin-instance");
+
+const HELP: &str = "\
+GET  /               which replica this is
+POST /kill           ends the process at once
+GET  /slow?ms=N      answers after N milliseconds (at most 60000)
+POST /slow?ms=N      delays every answer but /healthz by N milliseconds from now on; 0 ends it
+*    /status/N       answers with status N (200 to 599)
+GET  /session        the cookies and session headers of the request
+GET  /headers        the headers of the request
+GET  /healthz        200 or 503
+POST /healthz?ok=B   switches /healthz: true or false
+GET  /ws             a WebSocket that sends back what it gets
+POST /echo           sends the body back as it comes
+POST /sink           counts the bytes of the body
+GET  /stream?n=&ms=  n server-sent events, ms milliseconds apart
+";
+
+/// A replica's identity and what has been done to it.
+pub(crate) struct App {
+    instance: String,
+    app: String,
+    log: bool,
+    stopping: watch::Receiver<bool>,
+    requests: AtomicU64,
+    delay_ms: AtomicU64,
+    healthy: AtomicBool,
+}
+
+impl App {
+    /// A healthy replica; `stopping` turns true when it is to finish.
+    pub(crate) fn new(instance: String, app: String, log: bool, stopping: watch::Receiver<bool>) -> App {
+        App {
+            instance,
+            app,
+            log,
+            stopping,
+            requests: AtomicU64::new(0),
+            delay_ms: AtomicU64::new(0),
+            healthy: AtomicBool::new(true),
+        }
+    }
+
+    /// Turns true when the app is to finish. The process waits for whoever holds one.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
+    }
+}
+
+/// Answers a request. An error is the client's: a body that breaks off.
+pub(crate) async fn answer(app: &App, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+    let started = Instant::now();
+    let line = app.log.then(|| format!("{} {}", request.method(), request.uri()));
+    let mut response = match route(app, request).await {
+        Ok(response) => response,
+        Err(Failure::Asked(response)) => *response,
+        Err(Failure::Client(error)) => return Err(error),
+    };
+    if let Ok(instance) = HeaderValue::try_from(&app.instance) {
+        response.headers_mut().insert(INSTANCE, instance);
+    }
+    if let Some(line) = line {
+        println!(
+            "{line} {} {} ms",
+            response.status().as_u16(),
+            started.elapsed().as_millis()
+        );
+    }
+    Ok(response)
+}
+
+/// Why a request gets no answer of the path's own.
+enum Failure {
+    /// It was asked for something that is not there: the answer that says so.
+    Asked(Box<Response<Body>>),
+    /// Its body broke off.
+    Client(hyper::Error),
+}
+
+type Answer = Result<Response<Body>, Failure>;
+
+async fn route(app: &App, mut request: Request<Incoming>) -> Answer {
+    let path = request.uri().path().to_owned();
+    if path == "/healthz" {
+        return healthz(app, &request);
+    }
+    let requests = app.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    // How it is slowed down is said at once, or a slow replica could hardly be made fast again; and dying takes no time.
+    if !(request.method() == Method::POST && (path == "/slow" || path == "/kill")) {
+        let delay = app.delay_ms.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
+    match path.as_str() {
+        "/" => {
+            allow(&request, &[Method::GET, Method::HEAD])?;
+            Ok(to_json(
+                &json!({ "instance": app.instance, "app": app.app, "requests": requests }),
+            ))
+        }
+        "/kill" => {
+            allow(&request, &[Method::POST])?;
+            println!("{} is killed", app.instance);
+            std::process::exit(1)
+        }
+        "/slow" => slow(app, &request).await,
+        "/session" => {
+            allow(&request, &[Method::GET, Method::HEAD])?;
+            let seen = to_object(request.headers(), |name| {
+                *name == COOKIE || name.as_str().contains("session")
+            });
+            Ok(to_json(&json!({ "instance": app.instance, "headers": seen })))
+        }
+        "/headers" => {
+            allow(&request, &[Method::GET, Method::HEAD])?;
+            Ok(to_json(&Value::Object(to_object(request.headers(), |_| true))))
+        }
+        "/ws" => {
+            allow(&request, &[Method::GET])?;
+            Ok(websocket::upgrade(&mut request, app.stopping()))
+        }
+        "/echo" => {
+            allow(&request, &[Method::POST, Method::PUT])?;
+            Ok(echo(request))
+        }
+        "/sink" => {
+            allow(&request, &[Method::POST, Method::PUT])?;
+            sink(request).await
+        }
+        "/stream" => {
+            allow(&request, &[Method::GET])?;
+            stream(&request)
+        }
+        other => match other.strip_prefix("/status/") {
+            Some(status) => to_status(status),
+            None => Err(refuse(StatusCode::NOT_FOUND, HELP)),
+        },
+    }
+}
+
+fn healthz(app: &App, request: &Request<Incoming>) -> Answer {
+    allow(request, &[Method::GET, Method::HEAD, Method::POST])?;
+    if request.method() == Method::POST {
+        let healthy = match parameter(request, "ok") {
+            Some("true") => true,
+            Some("false") => false,
+            other => return Err(bad_parameter("ok", other, "true or false")),
+        };
+        app.healthy.store(healthy, Ordering::Relaxed);
+        println!(
+            "{} is now {}",
+            app.instance,
+            if healthy { "healthy" } else { "unhealthy" }
+        );
+        return Ok(to_text(
+            StatusCode::OK,
+            if healthy { "healthy\n" } else { "unhealthy\n" },
+        ));
+    }
+    Ok(if app.healthy.load(Ordering::Relaxed) {
+        to_text(StatusCode::OK, "healthy\n")
+    } else {
+        to_text(StatusCode::SERVICE_UNAVAILABLE, "unhealthy\n")
+    })
+}
+
+async fn slow(app: &App, request: &Request<Incoming>) -> Answer {
+    allow(request, &[Method::GET, Method::POST])?;
+    let ms = number(request, "ms", None, DELAY_MAX_MS)?;
+    if request.method() == Method::POST {
+        app.delay_ms.store(ms, Ordering::Relaxed);
+        println!("{} now takes {ms} ms for every answer", app.instance);
+    } else {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+    Ok(to_json(&json!({ "instance": app.instance, "ms": ms })))
+}
+
+fn to_status(text: &str) -> Answer {
+    let status = text.parse().ok().filter(|status| (200..=599).contains(status));
+    match status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        // These two have no body by definition.
+        Some(status @ (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) => Ok(to_text(status, "")),
+        Some(status) => Ok(to_text(status, format!("{status}\n"))),
+        None => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            format!("status is '{text}', must be from 200 to 599\n"),
+        )),
+    }
+}
+
+fn echo(request: Request<Incoming>) -> Response<Body> {
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let mut response = Response::new(Body::Echo(request.into_body()));
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+async fn sink(request: Request<Incoming>) -> Answer {
+    let mut body = request.into_body();
+    let mut bytes = 0_u64;
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame.map_err(Failure::Client)?.data_ref() {
+            bytes += data.len() as u64;
+        }
+    }
+    Ok(to_json(&json!({ "bytes": bytes })))
+}
+
+fn stream(request: &Request<Incoming>) -> Answer {
+    let count = number(request, "n", Some(10), LINES_MAX)?;
+    let ms = number(request, "ms", Some(100), DELAY_MAX_MS)?;
+    let mut response = Response::new(Body::Lines(Lines::new(count, Duration::from_millis(ms))));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(response)
+}
+
+/// Headers as a JSON object; of several with one name, the values are joined by a comma, as HTTP has it.
+fn to_object(headers: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> Map<String, Value> {
+    let mut object = Map::new();
+    for name in headers.keys().filter(|name| keep(name)) {
+        let values: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        object.insert(name.to_string(), values.join(", ").into());
+    }
+    object
+}
+
+/// The value of a query parameter, which is taken as it stands: none of ours needs escapes.
+fn parameter<'a>(request: &'a Request<Incoming>, name: &str) -> Option<&'a str> {
+    let pairs = request.uri().query()?.split('&');
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
+
+fn number(request: &Request<Incoming>, name: &str, default: Option<u64>, max: u64) -> Result<u64, Failure> {
+    let given = parameter(request, name);
+    let value = match given {
+        None => default,
+        Some(text) => text.parse().ok().filter(|value| *value <= max),
+    };
+    value.ok_or_else(|| bad_parameter(name, given, &format!("a number from 0 to {max}")))
+}
+
+fn bad_parameter(name: &str, given: Option<&str>, accepted: &str) -> Failure {
+    let given = given.map_or("missing".to_owned(), |given| format!("'{given}'"));
+    refuse(
+        StatusCode::BAD_REQUEST,
+        format!("parameter {name} is {given}, must be {accepted}\n"),
+    )
+}
+
+fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), Failure> {
+    if methods.contains(request.method()) {
+        return Ok(());
+    }
+    let allowed = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let mut response = to_text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} takes {allowed} only\n", request.uri().path()),
+    );
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    Err(Failure::Asked(Box::new(response)))
+}
+
+fn refuse(status: StatusCode, text: impl Into<String>) -> Failure {
+    Failure::Asked(Box::new(to_text(status, text)))
+}
+
+fn to_text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    let mut response = Response::new(Body::from_text(text.into()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn to_json(value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from_text(format!("{value}\n")));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

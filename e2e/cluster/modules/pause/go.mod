@@ -1,0 +1,3 @@
+module tenbin.invalid/pause
+
+go 1.25.0

@@ -1,0 +1,328 @@
+//! Our own images: the release binary and the libraries it loads, from scratch, by the Dockerfile of each. A tag names the
+//! content, so that what is unchanged is neither built nor loaded again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use crate::Context;
+use crate::cache::{files, key};
+use crate::docker::Docker;
+use crate::kind::Cluster;
+use crate::node_build::place;
+use crate::run::{Run, Stream};
+use crate::say::span;
+
+/// The demo app under the name that the examples use.
+pub const DEMO_ALIAS: &str = "tenbin/demo:dev";
+
+/// One image of ours: its crate, which is its binary too, its name, and where its Dockerfile lies.
+#[derive(Clone, Copy, Debug)]
+struct Recipe {
+    binary: &'static str,
+    name: &'static str,
+    dockerfile: &'static str,
+}
+
+const PROXY: Recipe = Recipe {
+    binary: "tenbin-proxy",
+    name: "tenbin/proxy",
+    dockerfile: "proxy/Dockerfile",
+};
+const OPERATOR: Recipe = Recipe {
+    binary: "tenbin-operator",
+    name: "tenbin/operator",
+    dockerfile: "operator/Dockerfile",
+};
+const DEMO: Recipe = Recipe {
+    binary: "tenbin-demo",
+    name: "tenbin/demo",
+    dockerfile: "e2e/apps/demo/Dockerfile",
+};
+
+/// An image that the daemon has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its name, without a tag.
+    pub name: &'static str,
+    /// Its tag: the workspace's version and a key over its content.
+    pub tag: String,
+}
+
+impl Image {
+    /// `name:tag`.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        format!("{}:{}", self.name, self.tag)
+    }
+}
+
+/// All of our images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// The proxy.
+    pub proxy: Image,
+    /// The operator.
+    pub operator: Image,
+    /// The demo app; it is [`DEMO_ALIAS`] too.
+    pub demo: Image,
+}
+
+/// The release binaries, by crate.
+#[derive(Clone, Debug)]
+pub struct Binaries(BTreeMap<String, PathBuf>);
+
+/// Builds the release binaries.
+///
+/// # Errors
+/// Where cargo fails: what it said was shown.
+pub fn binaries(context: &Context) -> Result<Binaries> {
+    let begin = Instant::now();
+    let mut told = begin;
+    let (mut crates, mut found) = (0, BTreeMap::new());
+    let mut build = Run::new(cargo()).args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    for recipe in [PROXY, OPERATOR, DEMO] {
+        build = build.args(["-p", recipe.binary]);
+    }
+    build
+        .dir(&context.root)
+        .log(context.cache.log("cargo-build")?)
+        .lines(|stream, line| match stream {
+            Stream::Out => found.extend(executable(line)),
+            Stream::Err => {
+                crates += u32::from(line.trim_start().starts_with("Compiling "));
+                if told.elapsed() > Duration::from_secs(20) {
+                    told = Instant::now();
+                    context
+                        .say
+                        .line(format_args!("   {crates} crates compiled in {}", span(begin.elapsed())));
+                }
+            }
+        })?;
+    Ok(Binaries(found))
+}
+
+/// Builds the images that the daemon doesn't have yet.
+///
+/// # Errors
+/// Where a binary can't be read or Docker fails.
+pub fn build(context: &Context, docker: &Docker, binaries: &Binaries) -> Result<Images> {
+    let image = |recipe: Recipe| -> Result<Image> {
+        let binary = binaries
+            .0
+            .get(recipe.binary)
+            .with_context(|| format!("cargo built no {}", recipe.binary))?;
+        let scratch = context.cache.scratch()?;
+        let dockerfile = context.root.join(recipe.dockerfile);
+        stage(binary, recipe.binary, scratch.path())?;
+        let mut parts = vec![fs::read(&dockerfile).with_context(|| format!("can't read {}", dockerfile.display()))?];
+        for file in files(scratch.path())? {
+            parts.push(
+                file.strip_prefix(scratch.path())?
+                    .as_os_str()
+                    .as_encoded_bytes()
+                    .to_vec(),
+            );
+            parts.push(fs::read(&file)?);
+        }
+        let image = Image {
+            name: recipe.name,
+            tag: format!("{}-{}", env!("CARGO_PKG_VERSION"), key(parts)),
+        };
+        if docker.has_image(&image.reference()) {
+            context.say.line(format_args!("   {} is there", image.reference()));
+        } else {
+            let build = docker.run(["build", "-q", "--network=none", "-t", &image.reference(), "-f"]);
+            build.args([dockerfile.as_path(), scratch.path()]).done()?;
+            context.say.line(format_args!("   {} is built", image.reference()));
+        }
+        Ok(image)
+    };
+    let images = Images {
+        proxy: image(PROXY)?,
+        operator: image(OPERATOR)?,
+        demo: image(DEMO)?,
+    };
+    docker.run(["tag", &images.demo.reference(), DEMO_ALIAS]).done()?;
+    Ok(images)
+}
+
+/// Loads into a cluster's nodes what they don't have.
+///
+/// # Errors
+/// Where Docker or kind fails.
+pub fn load(context: &Context, cluster: &Cluster, images: &Images) -> Result<()> {
+    let mut wanted = Vec::new();
+    for image in [&images.proxy, &images.operator, &images.demo] {
+        wanted.push(image.reference());
+    }
+    let mut missing: Vec<String> = Vec::new();
+    for node in cluster.nodes()? {
+        let list = cluster
+            .docker
+            .run(["exec", &node, "ctr", "-n", "k8s.io", "images", "ls"])
+            .out()?;
+        let there = digests(&list);
+        let digest = |name: &str| there.get(&format!("docker.io/{name}"));
+        missing.extend(wanted.iter().filter(|name| digest(name).is_none()).cloned());
+        // The alias moves with the content: it is right where both names lead to the same.
+        let demo = digest(&images.demo.reference());
+        if demo.is_none() || demo != digest(DEMO_ALIAS) {
+            missing.extend([images.demo.reference(), DEMO_ALIAS.to_owned()]);
+        }
+    }
+    missing.sort();
+    missing.dedup();
+    if missing.is_empty() {
+        context.say.line("   the nodes have them all");
+        return Ok(());
+    }
+    context.say.line(format_args!("   loading {}", missing.join(", ")));
+    let kind = cluster.docker.env(Run::new(&cluster.tools.kind));
+    kind.args(["load", "docker-image", "--name", &cluster.name])
+        .args(missing)
+        .limit(Duration::from_secs(300))
+        .done()
+}
+
+/// Lays out an image's folder: the binary at the top, each library it loads where it looks for it.
+fn stage(binary: &Path, name: &str, dir: &Path) -> Result<()> {
+    let root = dir.join("root");
+    // What cargo sets for the programs that it runs would lead the loader astray here.
+    let listed = Run::new("env")
+        .args(["-u", "LD_LIBRARY_PATH", "ldd"])
+        .args([binary])
+        .out()?;
+    let libraries = libraries(&listed)?;
+    for library in &libraries {
+        place_real(library, &root)?;
+    }
+    // Up to version 2.33, glibc's resolver loads these by name; later they are part of libc itself.
+    if let Some(libc) = libraries.iter().find(|path| path.ends_with("libc.so.6")) {
+        for module in ["libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2"] {
+            let path = libc.with_file_name(module);
+            if path.exists() {
+                place_real(&path, &root)?;
+            }
+        }
+    }
+    place(binary, &root.join(name))
+}
+
+/// Places the file that a path leads to under that path.
+fn place_real(path: &Path, root: &Path) -> Result<()> {
+    let real = path
+        .canonicalize()
+        .with_context(|| format!("can't find the library {}", path.display()))?;
+    let target = root.join(path.strip_prefix("/").unwrap_or(path));
+    if target.exists() { Ok(()) } else { place(&real, &target) }
+}
+
+/// The libraries and the loader in what `ldd` says.
+fn libraries(listed: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for line in listed.lines().map(str::trim) {
+        ensure!(
+            !line.contains("not found"),
+            "a library is missing on this machine: {line}"
+        );
+        let path = line.split_once("=> ").map_or(line, |(_, path)| path);
+        if path.starts_with('/') {
+            found.push(PathBuf::from(path.split(" (").next().unwrap_or(path)));
+        }
+    }
+    Ok(found)
+}
+
+/// The binary that a line of cargo's JSON tells of.
+fn executable(line: &str) -> Option<(String, PathBuf)> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+        target: Target,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+    }
+    let message: Message = serde_json::from_str(line).ok()?;
+    Some((message.target.name, message.executable?))
+}
+
+/// Name to digest, in what `ctr images ls` says: `REF TYPE DIGEST …`.
+fn digests(listed: &str) -> BTreeMap<String, String> {
+    let rows = listed.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        Some((
+            name.to_owned(),
+            words.find(|word| word.starts_with("sha256:"))?.to_owned(),
+        ))
+    });
+    rows.collect()
+}
+
+/// The cargo that runs us, else the one on `PATH`.
+#[must_use]
+pub fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_read_from_ldd() {
+        let listed = "\tlinux-vdso.so.1 (0x00007fff)\n\tlibgcc_s.so.1 => /lib/x86_64-linux-gnu/libgcc_s.so.1 (0x1)\n\
+            \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x2)\n\t/lib64/ld-linux-x86-64.so.2 (0x3)\n";
+        let paths = [
+            "/lib/x86_64-linux-gnu/libgcc_s.so.1",
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(libraries(listed).unwrap(), paths.map(PathBuf::from));
+        assert!(libraries("\tstatically linked").unwrap().is_empty());
+        assert!(
+            libraries("\tlibx.so => not found")
+                .unwrap_err()
+                .to_string()
+                .contains("libx.so")
+        );
+    }
+
+    #[test]
+    fn executables_are_read_from_cargo() {
+        let line = r#"{"reason":"compiler-artifact","target":{"name":"tenbin-proxy"},"executable":"/t/tenbin-proxy"}"#;
+        assert_eq!(
+            executable(line),
+            Some(("tenbin-proxy".to_owned(), PathBuf::from("/t/tenbin-proxy")))
+        );
+        assert_eq!(
+            executable(r#"{"reason":"compiler-artifact","target":{"name":"x"},"executable":null}"#),
+            None
+        );
+        assert_eq!(executable("not json"), None);
+    }
+
+    #[test]
+    fn digests_are_read_from_ctr() {
+        let listed = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
+            docker.io/tenbin/demo:dev application/vnd.docker.distribution.manifest.v2+json sha256:ab 3.1 MiB linux/amd64 -\n";
+        assert_eq!(digests(listed)["docker.io/tenbin/demo:dev"], "sha256:ab");
+        assert_eq!(digests(listed).len(), 1);
+    }
+
+    #[test]
+    fn a_staged_binary_has_its_libraries_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        stage(&std::env::current_exe().unwrap(), "program", dir.path()).unwrap();
+        let staged = files(dir.path()).unwrap();
+        assert!(staged.contains(&dir.path().join("root/program")));
+        assert!(staged.iter().any(|file| file.ends_with("libc.so.6")), "{staged:?}");
+    }
+}

@@ -1,0 +1,195 @@
+//! Whether an endpoint is left out after it could not be connected to, and for how long. One word, no lock.
+//! What counts as a failure is the caller's business.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::Time;
+
+/// The skip state of one endpoint, shared by everybody who picks it.
+///
+/// A failure skips it for [`Skip::FIRST`]; each failure after that twice as long as the one before, up to [`Skip::MAX`]. When the
+/// time is over, one request may try it while the others still leave it out; its success ends the skipping, its failure prolongs it.
+/// A trial that never reports is given up after as long as the skip was.
+#[derive(Debug, Default)]
+pub struct Skip(AtomicU64);
+
+/// What may be done with an endpoint now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing is known against it.
+    Usable,
+    /// It was skipped long enough: one request may try it.
+    Due,
+    /// It is left out.
+    Skipped,
+}
+
+/// [`Skip`]'s word taken apart: failures in a row in bits 0–7, an open trial in bit 8, the end in microseconds above. 0: usable.
+#[derive(Clone, Copy)]
+struct Word {
+    failures: u8,
+    trial: bool,
+    until: u64,
+}
+
+const UNTIL_SHIFT: u32 = 9;
+
+impl Word {
+    fn from_bits(bits: u64) -> Self {
+        Word {
+            failures: (bits & 0xff) as u8,
+            trial: bits & 0x100 != 0,
+            until: bits >> UNTIL_SHIFT,
+        }
+    }
+
+    fn to_bits(self) -> u64 {
+        let until = self.until.min(u64::MAX >> UNTIL_SHIFT);
+        u64::from(self.failures) | u64::from(self.trial) << 8 | until << UNTIL_SHIFT
+    }
+}
+
+impl Skip {
+    /// How long the first failure skips an endpoint.
+    pub const FIRST: Duration = Duration::from_millis(500);
+    /// The longest that failures skip an endpoint.
+    pub const MAX: Duration = Duration::from_secs(30);
+
+    /// What may be done with the endpoint at `now`.
+    pub fn status(&self, now: Time) -> Status {
+        match self.0.load(Relaxed) {
+            0 => Status::Usable,
+            bits if Word::from_bits(bits).until > now.as_micros() => Status::Skipped,
+            _ => Status::Due,
+        }
+    }
+
+    /// Whether a request may go there now. Where the endpoint is due, exactly one caller gets `true`: its request is the trial.
+    pub fn admit(&self, now: Time) -> bool {
+        let bits = self.0.load(Relaxed);
+        if bits == 0 {
+            return true;
+        }
+        let word = Word::from_bits(bits);
+        if word.until > now.as_micros() {
+            return false;
+        }
+        let trial = Word {
+            trial: true,
+            until: now.plus(delay(word.failures)).as_micros(),
+            ..word
+        };
+        self.0.compare_exchange(bits, trial.to_bits(), Relaxed, Relaxed).is_ok()
+    }
+
+    /// The endpoint could not be connected to. Failures of attempts that were under way together count as one.
+    pub fn failed(&self, now: Time) {
+        let mut bits = self.0.load(Relaxed);
+        loop {
+            let word = Word::from_bits(bits);
+            if bits != 0 && !word.trial && word.until > now.as_micros() {
+                return;
+            }
+            let failures = word.failures.saturating_add(1);
+            let next = Word {
+                failures,
+                trial: false,
+                until: now.plus(delay(failures)).as_micros(),
+            };
+            match self.0.compare_exchange_weak(bits, next.to_bits(), Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(current) => bits = current,
+            }
+        }
+    }
+
+    /// The endpoint was connected to: nothing is held against it any more.
+    pub fn succeeded(&self) {
+        if self.0.load(Relaxed) != 0 {
+            self.0.store(0, Relaxed);
+        }
+    }
+
+    /// For people: failures in a row, and how long it is still left out. `None` where nothing is held against it.
+    pub fn explain(&self, now: Time) -> Option<(u8, Duration)> {
+        match self.0.load(Relaxed) {
+            0 => None,
+            bits => {
+                let word = Word::from_bits(bits);
+                Some((word.failures, Time::from_micros(word.until).since(now)))
+            }
+        }
+    }
+}
+
+/// How long the `failures`-th failure in a row skips.
+fn delay(failures: u8) -> Duration {
+    let doublings = u32::from(failures.saturating_sub(1)).min(16);
+    (Skip::FIRST * 2u32.pow(doublings)).min(Skip::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(millis * 1000)
+    }
+
+    #[test]
+    fn skips_grow_to_the_limit() {
+        let skip = Skip::default();
+        let mut now = at(0);
+        let mut delays = Vec::new();
+        for _ in 0..9 {
+            assert!(skip.admit(now), "due at {now:?}");
+            skip.failed(now);
+            assert_eq!(skip.status(now), Status::Skipped);
+            let (_, left) = skip.explain(now).unwrap();
+            delays.push(left.as_millis());
+            now = now.plus(left);
+            assert_eq!(skip.status(now), Status::Due);
+        }
+        assert_eq!(delays, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn success_forgets() {
+        let skip = Skip::default();
+        skip.failed(at(0));
+        skip.succeeded();
+        assert_eq!(skip.status(at(0)), Status::Usable);
+        skip.failed(at(1));
+        assert_eq!(skip.explain(at(1)).unwrap(), (1, Skip::FIRST));
+    }
+
+    #[test]
+    fn one_trial_at_a_time() {
+        let skip = Skip::default();
+        skip.failed(at(0));
+        assert!(!skip.admit(at(499)));
+        assert!(skip.admit(at(500)), "the first gets the trial");
+        assert!(!skip.admit(at(500)), "the second does not");
+        skip.failed(at(600));
+        assert_eq!(skip.explain(at(600)).unwrap(), (2, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_trial_that_never_reports_is_given_up() {
+        let skip = Skip::default();
+        skip.failed(at(0));
+        assert!(skip.admit(at(500)));
+        assert_eq!(skip.status(at(999)), Status::Skipped);
+        assert!(skip.admit(at(1000)));
+    }
+
+    #[test]
+    fn failures_under_way_together_count_once() {
+        let skip = Skip::default();
+        for _ in 0..100 {
+            skip.failed(at(10));
+        }
+        assert_eq!(skip.explain(at(10)).unwrap(), (1, Skip::FIRST));
+    }
+}

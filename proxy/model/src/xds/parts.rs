@@ -1,0 +1,144 @@
+//! Parts that several kinds share: times, addresses, "over this stream", our metadata. No resource is put together here.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
+use envoy_types::pb::envoy::config::core::v3::socket_address::{PortSpecifier, Protocol};
+use envoy_types::pb::envoy::config::core::v3::{
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress, address,
+};
+use envoy_types::pb::google::protobuf::value::Kind as ValueKind;
+use envoy_types::pb::google::protobuf::{Duration as ProtoDuration, Struct, Value};
+
+use super::METADATA;
+use crate::{FieldError, bounds};
+
+/// An error for a field that is not there.
+pub(super) fn missing(path: &str, accepted: &str) -> FieldError {
+    FieldError::new(path, "", accepted)
+}
+
+/// An error where `present`: a field is set that we would not obey.
+pub(super) fn unsupported(path: &str, present: bool) -> Result<(), FieldError> {
+    if present {
+        Err(FieldError::new(
+            path,
+            "(set)",
+            "nothing here: this proxy does not do it",
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn to_duration(value: Duration) -> ProtoDuration {
+    ProtoDuration {
+        // Bounded by a week wherever a value comes from outside; saturating for what is built by hand.
+        seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
+        nanos: value.subsec_nanos().cast_signed(),
+    }
+}
+
+/// A time within bounds, or `default` where there is none.
+pub(super) fn from_duration(
+    path: &str,
+    value: Option<&ProtoDuration>,
+    default: Duration,
+) -> Result<Duration, FieldError> {
+    let Some(value) = value else { return Ok(default) };
+    match (u64::try_from(value.seconds), u32::try_from(value.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => {
+            let time = Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
+            bounds::timeout(path, time)
+        }
+        _ => Err(FieldError::new(
+            path,
+            format!("{}s {}ns", value.seconds, value.nanos),
+            "a time of 1ms to 7 days",
+        )),
+    }
+}
+
+pub(super) fn to_address(address: SocketAddr) -> Address {
+    Address {
+        address: Some(address::Address::SocketAddress(SocketAddress {
+            protocol: Protocol::Tcp.into(),
+            address: address.ip().to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(address.port().into())),
+            ..SocketAddress::default()
+        })),
+    }
+}
+
+/// A TCP address: an IP and a port of 1 to 65535.
+pub(super) fn from_address(path: &str, value: Option<&Address>) -> Result<SocketAddr, FieldError> {
+    let Some(address::Address::SocketAddress(socket)) = value.and_then(|a| a.address.as_ref()) else {
+        return Err(missing(&format!("{path}.socket_address"), "an IP address and a port"));
+    };
+    let at = |field: &str| format!("{path}.socket_address.{field}");
+    if socket.protocol != i32::from(Protocol::Tcp) {
+        return Err(FieldError::new(at("protocol"), socket.protocol, "TCP (0)"));
+    }
+    let ip: IpAddr = socket
+        .address
+        .parse()
+        .map_err(|_| FieldError::new(at("address"), &socket.address, "an IPv4 or IPv6 address"))?;
+    let port = match socket.port_specifier {
+        Some(PortSpecifier::PortValue(port)) => port,
+        Some(PortSpecifier::NamedPort(_)) | None => 0,
+    };
+    match u16::try_from(port) {
+        Ok(port) if port > 0 => Ok(SocketAddr::new(ip, port)),
+        _ => Err(FieldError::new(at("port_value"), port, "a port of 1 to 65535")),
+    }
+}
+
+/// "From this same stream".
+pub(super) fn ads() -> ConfigSource {
+    ConfigSource {
+        resource_api_version: ApiVersion::V3.into(),
+        config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+        ..ConfigSource::default()
+    }
+}
+
+pub(super) fn from_ads(path: &str, value: Option<&ConfigSource>) -> Result<(), FieldError> {
+    match value.and_then(|source| source.config_source_specifier.as_ref()) {
+        Some(ConfigSourceSpecifier::Ads(_)) => Ok(()),
+        _ => Err(missing(path, "ads: references are followed on this stream only")),
+    }
+}
+
+/// Our metadata with its one text field.
+pub(super) fn to_metadata(key: &str, text: String) -> Metadata {
+    let value = Value {
+        kind: Some(ValueKind::StringValue(text)),
+    };
+    let fields = HashMap::from([(key.to_owned(), value)]);
+    Metadata {
+        filter_metadata: HashMap::from([(METADATA.to_owned(), Struct { fields })]),
+        ..Metadata::default()
+    }
+}
+
+/// The text of a field of our metadata, with its path; no text where it is not there.
+///
+/// # Errors
+/// The field holds something other than text.
+pub(super) fn from_metadata<'a>(
+    path: &str,
+    value: Option<&'a Metadata>,
+    key: &str,
+) -> Result<(String, Option<&'a str>), FieldError> {
+    let path = format!("{path}.filter_metadata[{METADATA}].{key}");
+    let field = value
+        .and_then(|m| m.filter_metadata.get(METADATA))
+        .and_then(|ours| ours.fields.get(key));
+    match field.map(|value| &value.kind) {
+        None => Ok((path, None)),
+        Some(Some(ValueKind::StringValue(text))) => Ok((path, Some(text))),
+        Some(_) => Err(FieldError::new(path, "(not text)", "text")),
+    }
+}

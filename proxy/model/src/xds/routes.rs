@@ -1,0 +1,195 @@
+//! [`RouteTable`] as `envoy.config.route.v3.RouteConfiguration`. Envoy's route timeout covers the whole response, so it is off;
+//! ours, to the headers of the response, rides in our metadata.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+use envoy_types::pb::envoy::config::route::v3::{
+    Route as XdsRoute, RouteAction, RouteConfiguration, RouteMatch, VirtualHost as XdsVirtualHost,
+};
+use envoy_types::pb::google::protobuf::Duration as ProtoDuration;
+
+use super::parts;
+use crate::{FieldError, ResourceName, Route, RouteTable, VirtualHost, bounds};
+
+/// The field of our metadata with a route's response timeout, in the text form of protobuf durations: `60s`, `0.250000000s`.
+const RESPONSE_TIMEOUT: &str = "response_timeout";
+
+impl RouteTable {
+    /// This table as Envoy knows it.
+    pub fn to_xds(&self) -> RouteConfiguration {
+        RouteConfiguration {
+            name: self.name.as_str().to_owned(),
+            virtual_hosts: self.hosts.iter().map(VirtualHost::to_xds).collect(),
+            // Our domains never hold a port, whatever port a client came by.
+            ignore_port_in_host_matching: true,
+            ..RouteConfiguration::default()
+        }
+    }
+
+    /// Reads and judges what Envoy would call a route configuration.
+    ///
+    /// # Errors
+    /// The first field that can't be accepted; a domain or the name of a virtual host that comes twice.
+    pub fn from_xds(xds: &RouteConfiguration) -> Result<Self, FieldError> {
+        let name = ResourceName::parse("name", &xds.name)?;
+        parts::unsupported("vhds", xds.vhds.is_some())?;
+        let routes: usize = xds.virtual_hosts.iter().map(|host| host.routes.len()).sum();
+        let domains: usize = xds.virtual_hosts.iter().map(|host| host.domains.len()).sum();
+        for (what, count) in [("routes", routes), ("domains", domains)] {
+            if count > bounds::MAX_ROUTES {
+                let accepted = format!("at most {} {what} in all", bounds::MAX_ROUTES);
+                return Err(FieldError::new("virtual_hosts", count, accepted));
+            }
+        }
+        let (mut names, mut domains) = (HashSet::new(), HashSet::new());
+        let mut hosts = Vec::with_capacity(xds.virtual_hosts.len());
+        for (i, host) in xds.virtual_hosts.iter().enumerate() {
+            let path = format!("virtual_hosts[{i}]");
+            hosts.push(VirtualHost::from_xds(host).map_err(|e| e.within(&path))?);
+            if !names.insert(&host.name) {
+                let path = format!("{path}.name");
+                return Err(FieldError::new(
+                    path,
+                    &host.name,
+                    "a name that no other virtual host has",
+                ));
+            }
+            for (d, domain) in host.domains.iter().enumerate() {
+                if !domains.insert(domain) {
+                    let path = format!("{path}.domains[{d}]");
+                    return Err(FieldError::new(path, domain, "each domain at most once in the table"));
+                }
+            }
+        }
+        Ok(RouteTable { name, hosts })
+    }
+}
+
+impl VirtualHost {
+    /// This virtual host as Envoy knows it.
+    pub fn to_xds(&self) -> XdsVirtualHost {
+        XdsVirtualHost {
+            name: self.name.clone(),
+            domains: self.domains.clone(),
+            routes: self.routes.iter().map(Route::to_xds).collect(),
+            ..XdsVirtualHost::default()
+        }
+    }
+
+    /// Reads and judges a virtual host.
+    ///
+    /// # Errors
+    /// The first field that can't be accepted.
+    pub fn from_xds(xds: &XdsVirtualHost) -> Result<Self, FieldError> {
+        let name = bounds::label("name", &xds.name)?;
+        if name.is_empty() {
+            return Err(parts::missing("name", "a name of 1 to 253 printable ASCII characters"));
+        }
+        parts::unsupported("matcher", xds.matcher.is_some())?;
+        parts::unsupported("require_tls", xds.require_tls != 0)?;
+        if xds.domains.is_empty() {
+            return Err(parts::missing("domains", "at least one domain"));
+        }
+        let domains = xds.domains.iter().enumerate();
+        let domains = domains.map(|(i, domain)| bounds::domain(&format!("domains[{i}]"), domain));
+        let routes = xds.routes.iter().enumerate();
+        let routes = routes.map(|(i, route)| Route::from_xds(route).map_err(|e| e.within(&format!("routes[{i}]"))));
+        Ok(VirtualHost {
+            name,
+            domains: domains.collect::<Result<_, _>>()?,
+            routes: routes.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Route {
+    /// This route as Envoy knows it.
+    pub fn to_xds(&self) -> XdsRoute {
+        XdsRoute {
+            r#match: Some(RouteMatch {
+                path_specifier: Some(PathSpecifier::Prefix(self.prefix.clone())),
+                ..RouteMatch::default()
+            }),
+            action: Some(Action::Route(RouteAction {
+                cluster_specifier: Some(ClusterSpecifier::Cluster(self.cluster.as_str().to_owned())),
+                timeout: Some(ProtoDuration { seconds: 0, nanos: 0 }),
+                ..RouteAction::default()
+            })),
+            metadata: Some(parts::to_metadata(RESPONSE_TIMEOUT, to_text(self.response_timeout))),
+            ..XdsRoute::default()
+        }
+    }
+
+    /// Reads and judges a route.
+    ///
+    /// # Errors
+    /// The first field that can't be accepted.
+    pub fn from_xds(xds: &XdsRoute) -> Result<Self, FieldError> {
+        let Some(matched) = &xds.r#match else {
+            return Err(parts::missing("match", "a prefix"));
+        };
+        let Some(PathSpecifier::Prefix(prefix)) = &matched.path_specifier else {
+            return Err(parts::missing("match.prefix", "a prefix: no other match is supported"));
+        };
+        let conditions = !matched.headers.is_empty()
+            || !matched.query_parameters.is_empty()
+            || !matched.cookies.is_empty()
+            || !matched.dynamic_metadata.is_empty()
+            || !matched.filter_state.is_empty()
+            || matched.grpc.is_some()
+            || matched.tls_context.is_some()
+            || matched.runtime_fraction.is_some()
+            || matched.case_sensitive.as_ref().is_some_and(|yes| !yes.value);
+        parts::unsupported("match", conditions)?;
+        let Some(Action::Route(action)) = &xds.action else {
+            return Err(parts::missing("route", "a cluster: no other action is supported"));
+        };
+        let Some(ClusterSpecifier::Cluster(cluster)) = &action.cluster_specifier else {
+            return Err(parts::missing("route.cluster", "the name of one cluster"));
+        };
+        let rewrites = !action.prefix_rewrite.is_empty()
+            || !action.path_rewrite.is_empty()
+            || action.regex_rewrite.is_some()
+            || action.path_rewrite_policy.is_some()
+            || action.host_rewrite_specifier.is_some();
+        parts::unsupported("route (a rewrite)", rewrites)?;
+        let (path, text) = parts::from_metadata("metadata", xds.metadata.as_ref(), RESPONSE_TIMEOUT)?;
+        Ok(Route {
+            prefix: bounds::prefix("match.prefix", prefix)?,
+            cluster: ResourceName::parse("route.cluster", cluster)?,
+            response_timeout: response_timeout(&path, text)?,
+        })
+    }
+}
+
+fn to_text(time: Duration) -> String {
+    match time.subsec_nanos() {
+        0 => format!("{}s", time.as_secs()),
+        nanos => format!("{}.{nanos:09}s", time.as_secs()),
+    }
+}
+
+fn from_text(text: &str) -> Option<Duration> {
+    let text = text.strip_suffix('s')?;
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(seconds, 12) || !digits(fraction, 9) {
+        return None;
+    }
+    Some(Duration::new(
+        seconds.parse().ok()?,
+        format!("{fraction:0<9}").parse().ok()?,
+    ))
+}
+
+fn response_timeout(path: &str, text: Option<&str>) -> Result<Duration, FieldError> {
+    let Some(text) = text else {
+        return Ok(Route::DEFAULT_RESPONSE_TIMEOUT);
+    };
+    let time = from_text(text).ok_or_else(|| FieldError::new(path, text, "seconds as in \"60s\" or \"0.25s\""))?;
+    bounds::timeout(path, time)
+}

@@ -1,0 +1,338 @@
+//! The wire form keeps everything, is the same bytes each time, refuses what it can't obey by field and value, and survives
+//! any bytes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3::cluster::LbPolicy;
+use envoy_types::pb::envoy::config::core::v3::{HealthStatus, TransportSocket};
+use envoy_types::pb::envoy::config::listener::v3::Listener as XdsListener;
+use envoy_types::pb::google::protobuf::Any;
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use prost::Message;
+use tenbin_model::bounds::MAX_TIMEOUT;
+use tenbin_model::xds::{self, decode, encode};
+use tenbin_model::{
+    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource, ResourceName, Route,
+    RouteTable, VirtualHost,
+};
+
+fn name(text: &str) -> ResourceName {
+    ResourceName::parse("name", text).unwrap()
+}
+
+fn names() -> impl Strategy<Value = ResourceName> {
+    "[a-z0-9]{1,10}/[!-~]{1,20}/[a-z]{1,5}".prop_map(|text| name(&text))
+}
+
+fn times() -> impl Strategy<Value = Duration> {
+    let most = u64::try_from(MAX_TIMEOUT.as_nanos()).unwrap();
+    prop_oneof![
+        (1_000_000..=most).prop_map(Duration::from_nanos),
+        (1u64..=600).prop_map(Duration::from_secs),
+    ]
+}
+
+fn addresses() -> impl Strategy<Value = SocketAddr> {
+    let ip = prop_oneof![
+        any::<[u8; 4]>().prop_map(|o| IpAddr::V4(Ipv4Addr::from(o))),
+        any::<[u8; 16]>().prop_map(|o| IpAddr::V6(Ipv6Addr::from(o))),
+    ];
+    (ip, 1..=u16::MAX).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn endpoint_sets() -> impl Strategy<Value = Resource> {
+    let one = (addresses(), any::<bool>(), "[!-~]{0,30}");
+    (names(), btree_map("[!-~]{1,40}", one, 0..20)).prop_map(|(cluster, endpoints)| {
+        let endpoints = endpoints
+            .into_iter()
+            .map(|(id, (address, draining, instance))| Endpoint {
+                id: EndpointId::parse("id", &id).unwrap(),
+                address,
+                state: if draining {
+                    EndpointState::Draining
+                } else {
+                    EndpointState::Ready
+                },
+                instance,
+            });
+        Resource::Endpoints(EndpointSet {
+            cluster,
+            endpoints: endpoints.collect(),
+        })
+    })
+}
+
+fn clusters() -> impl Strategy<Value = Resource> {
+    let policy = prop_oneof![Just(Policy::RoundRobin), Just(Policy::LeastRequest)];
+    (names(), policy, times()).prop_map(|(name, policy, connect_timeout)| {
+        Resource::Cluster(Cluster {
+            name,
+            policy,
+            connect_timeout,
+        })
+    })
+}
+
+fn listeners() -> impl Strategy<Value = Resource> {
+    (names(), addresses(), names(), times(), times()).prop_map(|(name, address, routes, header, idle)| {
+        Resource::Listener(Listener {
+            name,
+            address,
+            routes,
+            header_timeout: header,
+            idle_timeout: idle,
+        })
+    })
+}
+
+fn tables() -> impl Strategy<Value = Resource> {
+    let route = ("/[a-z/]{0,20}", names(), times()).prop_map(|(prefix, cluster, response_timeout)| Route {
+        prefix,
+        cluster,
+        response_timeout,
+    });
+    let domains = prop_oneof![Just("*".to_owned()), "[a-z]{1,8}(\\.[a-z]{1,8}){0,2}"];
+    // Domains and names are unique in the table: one set, dealt out to hosts of one or two domains.
+    let hosts = (btree_set(domains, 0..9), vec(vec(route, 0..4), 9));
+    (names(), hosts).prop_map(|(name, (domains, routes))| {
+        let domains: Vec<String> = domains.into_iter().collect();
+        let hosts = domains
+            .chunks(2)
+            .zip(routes)
+            .enumerate()
+            .map(|(i, (domains, routes))| VirtualHost {
+                name: format!("host-{i}"),
+                domains: domains.to_vec(),
+                routes,
+            });
+        Resource::Routes(RouteTable {
+            name,
+            hosts: hosts.collect(),
+        })
+    })
+}
+
+fn resources() -> impl Strategy<Value = Resource> {
+    prop_oneof![clusters(), endpoint_sets(), listeners(), tables()]
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_comes_back_whole(resource in resources()) {
+        prop_assert_eq!(decode(resource.kind(), &encode(&resource)), Ok(resource));
+    }
+
+    #[test]
+    fn the_same_resource_is_the_same_bytes(resource in resources()) {
+        let first = encode(&resource);
+        for _ in 0..4 {
+            prop_assert_eq!(&encode(&resource.clone()), &first);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_judged_without_a_panic(bytes in vec(any::<u8>(), 0..300), kind in prop::sample::select(Kind::ALL.to_vec())) {
+        let _ = decode(kind, &Any { type_url: kind.type_url().to_owned(), value: bytes });
+    }
+
+    #[test]
+    fn a_mutated_resource_is_refused_or_whole(
+        resource in resources(),
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut any = encode(&resource);
+        for (at, byte) in flips {
+            let len = any.value.len();
+            any.value[at.index(len)] = byte;
+        }
+        let short = Any { value: any.value[..cut.index(any.value.len())].to_vec(), ..any.clone() };
+        for bytes in [any, short] {
+            // What is accepted is within the contract: it encodes to what is accepted again, unchanged.
+            if let Ok(read) = decode(resource.kind(), &bytes) {
+                prop_assert_eq!(decode(resource.kind(), &encode(&read)), Ok(read));
+            }
+        }
+    }
+}
+
+fn listener() -> XdsListener {
+    let listener = Listener {
+        name: name("shop/hello/http"),
+        address: "0.0.0.0:15080".parse().unwrap(),
+        routes: name("shop/hello/http"),
+        header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
+        idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+    };
+    listener.to_xds()
+}
+
+fn cluster() -> Cluster {
+    Cluster {
+        name: name("shop/hello/http"),
+        policy: Policy::LeastRequest,
+        connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
+    }
+}
+
+fn two_endpoints() -> EndpointSet {
+    let endpoint = |id: &str, last: u8| Endpoint {
+        id: EndpointId::parse("id", id).unwrap(),
+        address: SocketAddr::from(([10, 0, 0, last], 8080)),
+        state: EndpointState::Ready,
+        instance: format!("hello-{last}"),
+    };
+    EndpointSet {
+        cluster: name("shop/hello/http"),
+        endpoints: vec![endpoint("uid-a", 1), endpoint("uid-b", 2)],
+    }
+}
+
+fn table(prefix: &str, seconds: u64) -> RouteTable {
+    RouteTable {
+        name: name("shop/hello/http"),
+        hosts: vec![VirtualHost {
+            name: "all".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: vec![Route {
+                prefix: prefix.to_owned(),
+                cluster: name("shop/hello/http"),
+                response_timeout: Duration::from_secs(seconds),
+            }],
+        }],
+    }
+}
+
+#[test]
+fn a_cluster_is_refused_by_the_field_that_is_wrong() {
+    let refused = |change: fn(&mut envoy_types::pb::envoy::config::cluster::v3::Cluster)| {
+        let mut xds = cluster().to_xds();
+        change(&mut xds);
+        Cluster::from_xds(&xds).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(|c| c.lb_policy = LbPolicy::RingHash.into()),
+        "lb_policy: \"RING_HASH\" is not accepted, expected ROUND_ROBIN or LEAST_REQUEST"
+    );
+    assert!(refused(|c| c.lb_policy = 99).starts_with("lb_policy: \"99\""));
+    assert!(refused(|c| c.name.clear()).starts_with("name: \"\""));
+    assert!(refused(|c| c.cluster_discovery_type = None).starts_with("type: "));
+    assert!(refused(|c| c.transport_socket = Some(TransportSocket::default())).starts_with("transport_socket: "));
+    assert!(refused(|c| c.connect_timeout.as_mut().unwrap().seconds = -1).starts_with("connect_timeout: \"-1s 0ns\""));
+    assert!(refused(|c| c.connect_timeout.as_mut().unwrap().seconds = i64::MAX).starts_with("connect_timeout: "));
+    assert!(refused(|c| c.eds_cluster_config = None).starts_with("eds_cluster_config.eds_config: "));
+}
+
+#[test]
+fn a_listener_with_tls_or_a_filter_we_lack_is_refused() {
+    let mut tls = listener();
+    tls.filter_chains[0].transport_socket = Some(TransportSocket::default());
+    let error = Listener::from_xds(&tls).unwrap_err();
+    assert_eq!(error.path, "filter_chains[0].transport_socket");
+
+    let mut port = listener();
+    port.address = None;
+    assert_eq!(Listener::from_xds(&port).unwrap_err().path, "address.socket_address");
+
+    let mut chains = listener();
+    chains.filter_chains.clear();
+    assert_eq!(Listener::from_xds(&chains).unwrap_err().path, "filter_chains");
+}
+
+#[test]
+fn an_endpoint_needs_an_identity_and_a_usable_health() {
+    let refused = |change: fn(&mut envoy_types::pb::envoy::config::endpoint::v3::LocalityLbEndpoints)| {
+        let mut xds = two_endpoints().to_xds();
+        change(&mut xds.endpoints[0]);
+        EndpointSet::from_xds(&xds).unwrap_err().to_string()
+    };
+    assert!(
+        refused(|l| l.lb_endpoints[1].metadata = None)
+            .starts_with("endpoints[0].lb_endpoints[1].metadata.filter_metadata[tenbin.dev].uid: \"\"")
+    );
+    assert!(refused(|l| l.lb_endpoints[0].health_status = HealthStatus::Unhealthy.into()).contains("\"UNHEALTHY\""));
+    assert!(
+        refused(|l| l.lb_endpoints[1].metadata = l.lb_endpoints[0].metadata.clone())
+            .starts_with("endpoints[0].lb_endpoints: \"uid-a\" is not accepted, expected each identity at most once")
+    );
+    assert!(refused(|l| l.lb_endpoints = vec![l.lb_endpoints[0].clone(); EndpointSet::MAX + 1]).contains("10001"));
+}
+
+#[test]
+fn endpoints_are_sorted_whatever_order_they_come_in() {
+    let mut xds = two_endpoints().to_xds();
+    xds.endpoints[0].lb_endpoints.reverse();
+    assert_eq!(EndpointSet::from_xds(&xds), Ok(two_endpoints()));
+}
+
+#[test]
+fn a_route_table_is_refused_by_the_field_that_is_wrong() {
+    let refused = |table: &RouteTable| RouteTable::from_xds(&table.to_xds()).unwrap_err().to_string();
+    assert!(refused(&table("no-slash", 1)).starts_with("virtual_hosts[0].routes[0].match.prefix: \"no-slash\""));
+    assert!(refused(&table("/", 0)).starts_with(
+        "virtual_hosts[0].routes[0].metadata.filter_metadata[tenbin.dev].response_timeout: \"0ns\" is not accepted"
+    ));
+    let mut twice = table("/", 1);
+    twice.hosts.push(twice.hosts[0].clone());
+    assert!(refused(&twice).starts_with("virtual_hosts[1].name: \"all\""));
+    twice.hosts[1].name = "other".to_owned();
+    assert!(refused(&twice).starts_with("virtual_hosts[1].domains[0]: \"*\""));
+    twice.hosts[1].domains.clear();
+    assert!(refused(&twice).starts_with("virtual_hosts[1].domains: "));
+}
+
+#[test]
+fn a_route_without_our_timeout_has_the_default() {
+    let mut xds = table("/", 5).to_xds();
+    xds.virtual_hosts[0].routes[0].metadata = None;
+    let read = RouteTable::from_xds(&xds).unwrap();
+    assert_eq!(
+        read.hosts[0].routes[0].response_timeout,
+        Route::DEFAULT_RESPONSE_TIMEOUT
+    );
+}
+
+#[test]
+fn bytes_that_are_too_many_or_of_another_type_are_refused() {
+    let any = encode(&Resource::Cluster(cluster()));
+    assert_eq!(decode(Kind::Listener, &any).unwrap_err().path, "type_url");
+    let big = Any {
+        value: vec![0; xds::MAX_ENCODED + 1],
+        ..any
+    };
+    assert_eq!(decode(Kind::Cluster, &big).unwrap_err().path, "value");
+}
+
+#[test]
+fn a_full_endpoint_set_with_the_longest_names_can_be_sent() {
+    let endpoints = (0..EndpointSet::MAX).map(|i| Endpoint {
+        id: EndpointId::parse("id", &format!("{i:0128}")).unwrap(),
+        address: SocketAddr::new(IpAddr::V6(Ipv6Addr::from([0xfd; 16])), u16::MAX),
+        state: EndpointState::Draining,
+        instance: "i".repeat(253),
+    });
+    let full = Resource::Endpoints(EndpointSet {
+        cluster: name(&"c".repeat(512)),
+        endpoints: endpoints.collect(),
+    });
+    let any = encode(&full);
+    assert!(any.value.len() < xds::MAX_ENCODED, "{}", any.value.len());
+    assert_eq!(decode(Kind::Endpoints, &any), Ok(full));
+}
+
+#[test]
+fn the_manager_keeps_its_bytes_readable_for_others() {
+    // A stock Envoy reads the same bytes: names and references stand where it looks for them.
+    let bytes = listener().encode_to_vec();
+    let text = String::from_utf8_lossy(&bytes);
+    for part in [
+        "envoy.filters.network.http_connection_manager",
+        "envoy.filters.http.router",
+        "websocket",
+        "shop/hello/http",
+    ] {
+        assert!(text.contains(part), "{part}");
+    }
+}
