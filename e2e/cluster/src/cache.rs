@@ -72,7 +72,11 @@ impl Cache {
     /// # Errors
     /// Where it can't be made.
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
-        tempfile::tempdir_in(self.root.join("tmp")).context("can't make a temporary folder in the cache")
+        let mut name = tempfile::Builder::new();
+        let made = name
+            .prefix(&format!("{}-", std::process::id()))
+            .tempdir_in(self.root.join("tmp"));
+        made.context("can't make a temporary folder in the cache")
     }
 
     /// The entry of the name: as it is, or made by `make` in a temporary folder and renamed into place.
@@ -139,13 +143,20 @@ impl Cache {
         Ok(Lock { _file: file })
     }
 
-    /// Clears what killed runs left half-made. Only for who holds the lock under which things are made.
+    /// Clears the temporary folders of runs that were killed.
     ///
     /// # Errors
     /// Where the temporary folder can't be read.
-    pub fn clear_rests(&self, _held: &Lock) -> Result<()> {
+    pub fn clear_rests(&self) -> Result<()> {
         for rest in fs::read_dir(self.root.join("tmp"))?.flatten() {
-            let _ = fs::remove_dir_all(rest.path());
+            let name = rest.file_name();
+            let id = name
+                .to_str()
+                .and_then(|name| name.split('-').next())
+                .unwrap_or_default();
+            if id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists() {
+                let _ = fs::remove_dir_all(rest.path());
+            }
         }
         Ok(())
     }
@@ -243,6 +254,21 @@ mod tests {
             .unwrap();
         assert_eq!(fs::read_to_string(made.join("x")).unwrap(), "1");
         assert_eq!(cache.entry("programs/x-1", |_| bail!("made again")).unwrap(), made);
+    }
+
+    #[test]
+    fn only_the_folders_of_dead_runs_are_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache {
+            root: dir.path().to_owned(),
+        };
+        fs::create_dir(dir.path().join("tmp")).unwrap();
+        let mine = cache.scratch().unwrap();
+        // No process has this id: it is above the highest that Linux gives.
+        let theirs = dir.path().join("tmp/4194305-x");
+        fs::create_dir(&theirs).unwrap();
+        cache.clear_rests().unwrap();
+        assert!(mine.path().exists() && !theirs.exists());
     }
 
     #[test]

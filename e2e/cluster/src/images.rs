@@ -189,7 +189,7 @@ pub fn load(context: &Context, cluster: &Cluster, images: &Images) -> Result<()>
         .done()
 }
 
-/// Lays out an image's folder: the binary at the top, each library it loads where it looks for it.
+/// Lays out an image's folder: the binary in /usr/local/bin, each library it loads where it looks for it.
 fn stage(binary: &Path, name: &str, dir: &Path) -> Result<()> {
     let root = dir.join("root");
     // What cargo sets for the programs that it runs would lead the loader astray here.
@@ -210,7 +210,7 @@ fn stage(binary: &Path, name: &str, dir: &Path) -> Result<()> {
             }
         }
     }
-    place(binary, &root.join(name))
+    place(binary, &root.join("usr/local/bin").join(name))
 }
 
 /// Places the file that a path leads to under that path.
@@ -322,7 +322,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         stage(&std::env::current_exe().unwrap(), "program", dir.path()).unwrap();
         let staged = files(dir.path()).unwrap();
-        assert!(staged.contains(&dir.path().join("root/program")));
+        assert!(staged.contains(&dir.path().join("root/usr/local/bin/program")));
         assert!(staged.iter().any(|file| file.ends_with("libc.so.6")), "{staged:?}");
     }
 }

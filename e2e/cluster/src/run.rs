@@ -182,15 +182,12 @@ impl Run {
             .spawn()
             .map_err(|error| anyhow!("can't run `{shown}`: {error}"))?;
         let lines = self.plumb(&mut child);
-        let mut last_words = VecDeque::new();
+        let mut last_words = LastWords::default();
         let watched = self.watch(&mut child, &lines, |stream, line| {
             if let Some(log) = &mut log {
                 let _ = writeln!(log, "{line}");
             }
-            last_words.push_back(line.to_owned());
-            if last_words.len() > LAST_WORDS {
-                last_words.pop_front();
-            }
+            last_words.add(stream, line);
             on_line(stream, line);
         });
         let status = match watched {
@@ -207,7 +204,7 @@ impl Run {
         if status.success() {
             return Ok(());
         }
-        let words = Vec::from(last_words).join("\n  ");
+        let words = last_words.shown();
         let log = self
             .log
             .map_or_else(String::new, |path| format!("\n  (all of it: {})", path.display()));
@@ -273,6 +270,33 @@ impl Run {
                 bail!("no answer within {}", crate::say::span(begin.elapsed()));
             }
         }
+    }
+}
+
+/// The last lines of a program, of each stream.
+#[derive(Default)]
+struct LastWords {
+    out: VecDeque<String>,
+    err: VecDeque<String>,
+}
+
+impl LastWords {
+    fn add(&mut self, stream: Stream, line: &str) {
+        let lines = if stream == Stream::Out {
+            &mut self.out
+        } else {
+            &mut self.err
+        };
+        lines.push_back(line.to_owned());
+        if lines.len() > LAST_WORDS {
+            lines.pop_front();
+        }
+    }
+
+    /// What went wrong is said on standard error; only a program that says nothing there is quoted from its output.
+    fn shown(self) -> String {
+        let lines = if self.err.is_empty() { self.out } else { self.err };
+        Vec::from(lines).join("\n  ")
     }
 }
 

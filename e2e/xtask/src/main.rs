@@ -108,7 +108,7 @@ fn context(say: Say) -> Result<Context> {
 /// The lock under which things that other runs use are made and removed.
 pub(crate) fn making(context: &Context) -> Result<Lock> {
     let lock = context.cache.lock("lock", &context.say)?;
-    context.cache.clear_rests(&lock)?;
+    context.cache.clear_rests()?;
     Ok(lock)
 }
 
@@ -129,7 +129,7 @@ fn run(context: &Context, command: Command) -> Result<()> {
                     down::cluster(context, CLUSTER)
                 }
             })?;
-            say.plain("\nDown. Nothing of ours runs here any more.");
+            say.plain("\nDown.");
             Ok(())
         }
         Command::Test { only, way } => test::everything(context, &only, &way),
@@ -145,10 +145,7 @@ fn run(context: &Context, command: Command) -> Result<()> {
             let _lock = lock()?;
             say.stage("Down", || down::cluster(context, CLUSTER))
         }
-        Command::Deny => {
-            let _lock = lock()?;
-            say.stage("Licences, duplicates, sources, advisories", || deny::check(context))
-        }
+        Command::Deny => say.stage("Licences, duplicates, sources, advisories", || deny::check(context)),
     }
 }
 

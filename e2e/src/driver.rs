@@ -1,0 +1,198 @@
+//! The load driver's pod as seen from a test: its JSON API, reached through the API server's proxy.
+
+use std::fmt::Write;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tenbin_load::{Answer, Echo, Echoed, Load, PORT, Report, Request, Scan, Scanned, Started};
+
+use crate::eventually;
+
+/// Name of the driver's pod in each namespace.
+pub(crate) const POD: &str = "load";
+
+/// A load driver.
+#[derive(Clone)]
+pub struct Driver {
+    client: kube::Client,
+    base: String,
+}
+
+/// A load that was started.
+pub struct RunningLoad {
+    driver: Driver,
+    id: u64,
+}
+
+impl Driver {
+    /// The driver of `namespace`.
+    pub(crate) fn new(client: kube::Client, namespace: &str) -> Self {
+        Driver {
+            client,
+            base: format!("/api/v1/namespaces/{namespace}/pods/{POD}:{PORT}/proxy"),
+        }
+    }
+
+    /// Starts a load.
+    ///
+    /// # Errors
+    /// The driver can't be reached, or refuses it.
+    pub async fn start(&self, load: &Load) -> anyhow::Result<RunningLoad> {
+        let started: Started = self.call("POST", "/loads", load).await?;
+        Ok(RunningLoad {
+            driver: self.clone(),
+            id: started.id,
+        })
+    }
+
+    /// Runs a load with a count to its end.
+    ///
+    /// # Errors
+    /// The driver can't be reached, or the load does not end within two minutes.
+    pub async fn run(&self, load: &Load) -> anyhow::Result<Report> {
+        ensure!(load.count.is_some(), "a load without a count does not end");
+        self.start(load).await?.ended().await
+    }
+
+    /// Sends one request over a connection of its own.
+    ///
+    /// # Errors
+    /// The driver can't be reached; what becomes of the request is in the answer.
+    pub async fn send(&self, request: &Request) -> anyhow::Result<Answer> {
+        self.call("POST", "/requests", request).await
+    }
+
+    /// Sends one GET and expects 200.
+    ///
+    /// # Errors
+    /// Anything else came of it.
+    pub async fn get(&self, url: &str) -> anyhow::Result<Answer> {
+        let answer = self.send(&Request::get(url)).await?;
+        ensure!(
+            answer.status == Some(200) && answer.error.is_none(),
+            "{url}: {answer:?}"
+        );
+        Ok(answer)
+    }
+
+    /// Who answers a GET.
+    ///
+    /// # Errors
+    /// No answer, or none that names its instance.
+    pub async fn who(&self, url: &str) -> anyhow::Result<String> {
+        let answer = self.get(url).await?;
+        let name = answer.headers.get("x-tenbin-instance");
+        let name = name.context("the answer names no instance")?;
+        Ok(name.clone())
+    }
+
+    /// Tries a WebSocket.
+    ///
+    /// # Errors
+    /// The driver can't be reached.
+    pub async fn websocket(&self, plan: &Echo) -> anyhow::Result<Echoed> {
+        self.call("POST", "/websocket", plan).await
+    }
+
+    /// Looks for open ports.
+    ///
+    /// # Errors
+    /// The driver can't be reached, or the address is none.
+    pub async fn scan(&self, address: &str) -> anyhow::Result<Scanned> {
+        let address = address.parse().with_context(|| format!("{address:?} is no address"))?;
+        self.call("POST", "/scan", &Scan { address }).await
+    }
+
+    /// Whether it answers.
+    pub(crate) async fn healthy(&self) -> anyhow::Result<()> {
+        let _: serde_json::Value = self.call("GET", "/healthz", &()).await?;
+        Ok(())
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        let body = if method == "GET" {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body)?
+        };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .body(body)?;
+        let answer = self.client.request(request).await;
+        answer.with_context(|| format!("load driver: {method} {path}"))
+    }
+}
+
+impl RunningLoad {
+    /// What was seen so far.
+    ///
+    /// # Errors
+    /// The driver can't be reached.
+    pub async fn report(&self) -> anyhow::Result<Report> {
+        self.driver.call("GET", &format!("/loads/{}", self.id), &()).await
+    }
+
+    /// Waits until the clients have succeeded `more` times from now on.
+    ///
+    /// # Errors
+    /// They have not within 30 seconds.
+    pub async fn answered(&self, more: u64) -> anyhow::Result<()> {
+        let before = self.report().await?.ok;
+        eventually("load goes on", 30, async || {
+            let ok = self.report().await?.ok;
+            ensure!(ok >= before + more, "{ok} answers, {before} before");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops the clients, waits for what is under way.
+    ///
+    /// # Errors
+    /// The driver can't be reached, or the clients do not end.
+    pub async fn stop(&self) -> anyhow::Result<Report> {
+        let path = format!("/loads/{}/stop", self.id);
+        let _: Report = self.driver.call("POST", &path, &()).await?;
+        self.ended().await
+    }
+
+    /// Waits until the last client is done.
+    ///
+    /// # Errors
+    /// The driver can't be reached, or the clients do not end within two minutes.
+    pub async fn ended(&self) -> anyhow::Result<Report> {
+        eventually("the load ends", 120, async || {
+            let report = self.report().await?;
+            ensure!(report.clients == 0, "{} clients still at it", report.clients);
+            Ok(report)
+        })
+        .await
+    }
+}
+
+/// A report's numbers and first failures, with times from the beginning of the load.
+pub fn explain(report: &Report) -> String {
+    let mut text = format!(
+        "{} ok, {} failed, {} connections, longest gap {} ms",
+        report.ok, report.failed, report.connections, report.longest_gap_ms
+    );
+    for (name, instance) in &report.instances {
+        let _ = write!(text, "; {name} {}", instance.ok);
+    }
+    for failure in report.failures.iter().take(8) {
+        let _ = write!(
+            text,
+            "\n  began +{} ms, ended +{} ms: {:?} {:?}{} {}",
+            failure.began_ms.saturating_sub(report.began_ms),
+            failure.ended_ms.saturating_sub(report.began_ms),
+            failure.cause,
+            failure.status,
+            if failure.reused { " on a kept connection" } else { "" },
+            failure.reason
+        );
+    }
+    text
+}

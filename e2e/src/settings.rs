@@ -1,0 +1,42 @@
+//! What the tests are told by environment variables: `cargo xtask test` sets them.
+
+use anyhow::Context;
+
+/// The cluster's side of the tests.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `TENBIN_DEMO_IMAGE`: the demo app, which is the load driver too, as the nodes know it.
+    pub demo_image: String,
+    /// `TENBIN_PROXY_IMAGE`: what the sidecars must run.
+    pub proxy_image: String,
+    /// `TENBIN_OPERATOR_IMAGE`: what the operators must run.
+    pub operator_image: String,
+    /// `TENBIN_SYSTEM_NAMESPACE`: where the chart is installed; `tenbin-system` unless given.
+    pub system: String,
+    /// `TENBIN_HELM`: the helm program; `helm` unless given.
+    pub helm: String,
+    /// `TENBIN_KUBECTL`: the kubectl program; `kubectl` unless given.
+    pub kubectl: String,
+}
+
+impl Settings {
+    /// Reads the environment; `None` unless `TENBIN_E2E` is `1`, since without a cluster there is nothing to test.
+    ///
+    /// # Errors
+    /// `TENBIN_E2E` is `1` and an image is not given.
+    pub fn from_env() -> anyhow::Result<Option<Self>> {
+        if std::env::var("TENBIN_E2E").as_deref() != Ok("1") {
+            return Ok(None);
+        }
+        let must = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set, expected an image"));
+        let may = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+        Ok(Some(Settings {
+            demo_image: must("TENBIN_DEMO_IMAGE")?,
+            proxy_image: must("TENBIN_PROXY_IMAGE")?,
+            operator_image: must("TENBIN_OPERATOR_IMAGE")?,
+            system: may("TENBIN_SYSTEM_NAMESPACE", "tenbin-system"),
+            helm: may("TENBIN_HELM", "helm"),
+            kubectl: may("TENBIN_KUBECTL", "kubectl"),
+        }))
+    }
+}

@@ -1,0 +1,364 @@
+//! The operator's session and the proxy's, joined in memory: whatever a seed does to them (streams dropped in any state,
+//! reconnects to a replica that lags, kinds overtaking each other, messages twice, contents that are bad or incomplete), every
+//! update leaves the proxy whole, and at the end both agree without a resource more than needed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use fastrand::Rng;
+use tenbin_model::{
+    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource, ResourceName, Route,
+    RouteTable, Update, VirtualHost,
+};
+use tenbin_operator::key::AppKey;
+use tenbin_operator::snapshot::AppSnapshot;
+use tenbin_operator::xds::session::Session as OperatorSession;
+use tenbin_proxy::xds::session::Session as ProxySession;
+
+/// More with `TENBIN_SEEDS`.
+const SEEDS: u64 = 1000;
+const STEPS: usize = 100;
+const LISTENERS: usize = 2;
+const TABLES: usize = 2;
+const CLUSTERS: usize = 3;
+
+fn name(kind: &str, number: usize) -> ResourceName {
+    ResourceName::app_port("shop", "hello", &format!("{kind}{number}"))
+}
+
+/// What an app is at one moment.
+#[derive(Clone, Default)]
+struct Content {
+    /// The table of each listener that is there.
+    listeners: BTreeMap<usize, usize>,
+    /// The clusters of each table that is there.
+    tables: BTreeMap<usize, Vec<usize>>,
+    /// Connect timeout in seconds; 0 is what a proxy refuses.
+    clusters: BTreeMap<usize, u64>,
+    /// The last octet of the only endpoint; none: the set is empty.
+    endpoints: BTreeMap<usize, Option<u8>>,
+}
+
+impl Content {
+    fn random(rng: &mut Rng) -> Self {
+        let mut content = Content::default();
+        for listener in 0..LISTENERS {
+            if rng.u8(..) < 230 {
+                content.listeners.insert(listener, rng.usize(..TABLES));
+            }
+        }
+        for table in 0..TABLES {
+            let clusters = (0..rng.usize(..3)).map(|_| rng.usize(..CLUSTERS));
+            content.tables.insert(table, clusters.collect());
+        }
+        for cluster in 0..CLUSTERS {
+            content.clusters.insert(cluster, rng.u64(1..4));
+            content
+                .endpoints
+                .insert(cluster, (rng.u8(..) < 220).then(|| rng.u8(1..9)));
+        }
+        content
+    }
+
+    /// Changes a little: as an operator would, or to something no operator should send.
+    fn change(&mut self, rng: &mut Rng) {
+        let cluster = rng.usize(..CLUSTERS);
+        match rng.u8(..12) {
+            0..4 => drop(self.endpoints.insert(cluster, Some(rng.u8(1..9)))),
+            4 => drop(self.clusters.insert(cluster, rng.u64(1..4))),
+            5 => drop(self.clusters.insert(cluster, 0)),
+            6 => drop(self.clusters.remove(&cluster)),
+            7 => drop(self.endpoints.remove(&cluster)),
+            8 => drop(self.tables.remove(&rng.usize(..TABLES))),
+            9 => drop(self.listeners.remove(&rng.usize(..LISTENERS))),
+            10 => *self = Content::random(rng),
+            _ => drop(
+                self.tables
+                    .insert(rng.usize(..TABLES), vec![cluster, rng.usize(..CLUSTERS)]),
+            ),
+        }
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        let listeners = self.listeners.iter().map(|(listener, table)| {
+            Resource::Listener(Listener {
+                name: name("l", *listener),
+                address: ([0, 0, 0, 0], 15080).into(),
+                routes: name("t", *table),
+                header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
+                idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+            })
+        });
+        let tables = self.tables.iter().map(|(table, clusters)| {
+            let routes = clusters.iter().map(|cluster| Route {
+                prefix: format!("/{cluster}"),
+                cluster: name("c", *cluster),
+                response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+            });
+            Resource::Routes(RouteTable {
+                name: name("t", *table),
+                hosts: vec![VirtualHost {
+                    name: "all".to_owned(),
+                    domains: vec!["*".to_owned()],
+                    routes: routes.collect(),
+                }],
+            })
+        });
+        let clusters = self.clusters.iter().map(|(cluster, seconds)| {
+            Resource::Cluster(Cluster {
+                name: name("c", *cluster),
+                policy: Policy::RoundRobin,
+                connect_timeout: Duration::from_secs(*seconds),
+            })
+        });
+        let endpoints = self.endpoints.iter().map(|(cluster, last)| {
+            let endpoint = last.map(|last| Endpoint {
+                id: EndpointId::parse("id", &format!("uid-{last}")).unwrap(),
+                address: ([10, 0, 0, last], 8080).into(),
+                state: EndpointState::Ready,
+                instance: format!("hello-{last}"),
+            });
+            Resource::Endpoints(EndpointSet {
+                cluster: name("c", *cluster),
+                endpoints: endpoint.into_iter().collect(),
+            })
+        });
+        listeners.chain(tables).chain(clusters).chain(endpoints).collect()
+    }
+
+    /// What a proxy with all listeners shall have of it: what they lead to.
+    fn seen(&self) -> State {
+        let tables: BTreeSet<_> = self.listeners.values().map(|table| name("t", *table)).collect();
+        let used = self.listeners.values().flat_map(|table| &self.tables[table]);
+        let clusters: BTreeSet<_> = used.map(|cluster| name("c", *cluster)).collect();
+        let resources = self.resources().into_iter().filter(|resource| match resource.kind() {
+            Kind::Listener => true,
+            Kind::Routes => tables.contains(resource.name()),
+            Kind::Cluster | Kind::Endpoints => clusters.contains(resource.name()),
+        });
+        State(resources.map(|r| ((r.kind(), r.name().clone()), r)).collect())
+    }
+}
+
+/// What the updates so far add up to in the proxy.
+#[derive(Debug, Default, PartialEq)]
+struct State(BTreeMap<(Kind, ResourceName), Resource>);
+
+impl State {
+    fn apply(&mut self, update: Update) {
+        for resource in update.set {
+            self.0.insert((resource.kind(), resource.name().clone()), resource);
+        }
+        for gone in update.removed {
+            assert!(self.0.remove(&gone).is_some(), "{gone:?} was never there");
+        }
+    }
+
+    fn assert_whole(&self) {
+        for resource in self.0.values() {
+            let needs: Vec<(Kind, ResourceName)> = match resource {
+                Resource::Listener(listener) => vec![(Kind::Routes, listener.routes.clone())],
+                Resource::Routes(table) => {
+                    let routes = table.hosts.iter().flat_map(|host| &host.routes);
+                    routes.map(|route| (Kind::Cluster, route.cluster.clone())).collect()
+                }
+                Resource::Cluster(_) | Resource::Endpoints(_) => vec![],
+            };
+            for need in needs {
+                assert!(self.0.contains_key(&need), "{} needs {need:?}", resource.name());
+            }
+        }
+    }
+}
+
+/// One stream and what is on its way.
+struct Stream {
+    replica: usize,
+    operator: OperatorSession,
+    requests: Vec<VecDeque<DeltaDiscoveryRequest>>,
+    responses: Vec<VecDeque<DeltaDiscoveryResponse>>,
+}
+
+struct World {
+    rng: Rng,
+    content: Content,
+    /// What each replica has compiled so far.
+    replicas: [Arc<AppSnapshot>; 2],
+    proxy: ProxySession,
+    state: State,
+    stream: Option<Stream>,
+    /// Resources put on a stream.
+    sent: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let content = Content::random(&mut rng);
+        let snapshot = Arc::new(AppSnapshot::new(content.resources()));
+        let listeners = (0..LISTENERS).map(|listener| name("l", listener)).collect();
+        World {
+            rng,
+            content,
+            replicas: [Arc::clone(&snapshot), snapshot],
+            proxy: ProxySession::new("pod".to_owned(), listeners),
+            state: State::default(),
+            stream: None,
+            sent: 0,
+        }
+    }
+
+    fn connect(&mut self, replica: usize) {
+        let snapshot = Some(Arc::clone(&self.replicas[replica]));
+        let mut stream = Stream {
+            replica,
+            operator: OperatorSession::new(AppKey::new("shop", "hello"), snapshot),
+            requests: vec![VecDeque::new(); Kind::ALL.len()],
+            responses: vec![VecDeque::new(); Kind::ALL.len()],
+        };
+        for request in self.proxy.connect() {
+            stream.requests[kind(&request.type_url)].push_back(request);
+        }
+        self.stream = Some(stream);
+    }
+
+    /// A replica has seen the newest content.
+    fn catch_up(&mut self, replica: usize) {
+        let snapshot = Arc::new(AppSnapshot::new(self.content.resources()));
+        self.replicas[replica] = Arc::clone(&snapshot);
+        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.replica == replica) {
+            let step = stream.operator.on_snapshot(snapshot);
+            self.sent += put(&mut stream.responses, step.responses);
+        }
+    }
+
+    /// Carries one message; false if none is on its way.
+    fn carry(&mut self, twice: bool) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        let ways = 2 * Kind::ALL.len();
+        let start = self.rng.usize(..ways);
+        for way in (0..ways).map(|i| (start + i) % ways) {
+            let (kind, to_operator) = (way / 2, way % 2 == 0);
+            if to_operator && let Some(request) = stream.requests[kind].pop_front() {
+                if twice {
+                    stream.requests[kind].push_front(request.clone());
+                }
+                let step = stream.operator.on_request(request).unwrap();
+                self.sent += put(&mut stream.responses, step.responses);
+                return true;
+            }
+            if !to_operator && let Some(response) = stream.responses[kind].pop_front() {
+                if twice {
+                    stream.responses[kind].push_front(response.clone());
+                }
+                let judged = self.proxy.on_response(response);
+                if let Some(update) = judged.update {
+                    self.state.apply(update);
+                    self.state.assert_whole();
+                }
+                for request in judged.requests {
+                    stream.requests[self::kind(&request.type_url)].push_back(request);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    fn disturb(&mut self) {
+        match self.rng.u8(..100) {
+            0..70 => drop(self.carry(false)),
+            70..75 => drop(self.carry(true)),
+            75..85 => self.content.change(&mut self.rng),
+            85..95 => {
+                let replica = self.rng.usize(..2);
+                self.catch_up(replica);
+            }
+            95..97 => self.stream = None,
+            _ => {
+                let replica = self.rng.usize(..2);
+                self.connect(replica);
+            }
+        }
+    }
+
+    /// Leaves both in peace until nothing is on its way.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            if !self.carry(false) {
+                return;
+            }
+        }
+        panic!("still talking");
+    }
+}
+
+fn kind(type_url: &str) -> usize {
+    Kind::from_type_url(type_url).unwrap() as usize
+}
+
+/// Puts responses on their way; how many resources they hold.
+fn put(ways: &mut [VecDeque<DeltaDiscoveryResponse>], responses: Vec<DeltaDiscoveryResponse>) -> usize {
+    let resources = responses.iter().map(|response| response.resources.len()).sum();
+    for response in responses {
+        ways[kind(&response.type_url)].push_back(response);
+    }
+    resources
+}
+
+/// Lives through a seed's disturbances; then both replicas have a good content, and nothing disturbs any more.
+fn settled(seed: u64) -> World {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.disturb();
+    }
+    world.content = Content::random(&mut world.rng);
+    for replica in 0..2 {
+        world.catch_up(replica);
+    }
+    if world.stream.is_none() {
+        world.connect(0);
+    }
+    world.settle();
+    world
+}
+
+/// Both are done, and have the same.
+fn assert_agreed(world: &World) {
+    assert_eq!(world.state, world.content.seen());
+    assert!(world.stream.as_ref().unwrap().operator.sync().synced);
+}
+
+fn live_through(seed: u64) {
+    let mut world = settled(seed);
+    assert_agreed(&world);
+
+    let sent = world.sent;
+    let other = 1 - world.stream.as_ref().unwrap().replica;
+    world.connect(other);
+    world.settle();
+    assert_agreed(&world);
+    assert_eq!(world.sent, sent, "another replica has nothing to send");
+
+    let used = |cluster: &usize| world.state.0.contains_key(&(Kind::Endpoints, name("c", *cluster)));
+    if let Some(cluster) = (0..CLUSTERS).find(used) {
+        world.content.endpoints.insert(cluster, Some(200));
+        world.catch_up(other);
+        world.settle();
+        assert_agreed(&world);
+        assert_eq!(world.sent, sent + 1, "one change sends one resource");
+    }
+}
+
+#[test]
+fn every_seed_ends_in_agreement_and_sends_only_what_changed() {
+    let seeds = std::env::var("TENBIN_SEEDS").map_or(SEEDS, |text| text.parse().unwrap());
+    for seed in 0..seeds {
+        if let Err(panic) = std::panic::catch_unwind(|| live_through(seed)) {
+            eprintln!("failed with seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

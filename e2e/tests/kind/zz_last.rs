@@ -1,0 +1,292 @@
+//! What takes the operators away, or judges all that came before: these tests come last, in the order of their names.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
+use tenbin_e2e::{App, Lab, demo_spec, eventually, pod_ip, test};
+
+/// What is granted and may be left unused by a run, with the reason.
+const SPARE: [(&str, &str, &str, &str); 2] = [
+    (
+        "create",
+        "",
+        "secrets",
+        "only the first operator of an installation makes the certificate",
+    ),
+    (
+        "create",
+        "coordination.k8s.io",
+        "leases",
+        "only the first operator of an installation makes the lease",
+    ),
+];
+
+/// A verb on a resource of a group.
+type Right = (String, String, String);
+
+/// Before any operator is restarted: what they called and what they may call is the same.
+#[test]
+fn a_rbac_is_no_wider_than_used() {
+    test("rbac", async |lab| {
+        let metrics = lab.operator_metrics().await?;
+        let label = |s: &tenbin_e2e::Sample, name: &str| s.labels.get(name).cloned().unwrap_or_default();
+        let called: BTreeSet<Right> = metrics
+            .named("tenbin_operator_api_requests_total")
+            .map(|s| (label(s, "verb"), label(s, "group"), label(s, "resource")))
+            .collect();
+        ensure!(called.len() > 10, "the operators count too few calls: {called:?}");
+        let granted = granted(lab).await?;
+        let spare: BTreeSet<Right> = SPARE
+            .iter()
+            .map(|(verb, group, resource, _)| ((*verb).to_owned(), (*group).to_owned(), (*resource).to_owned()))
+            .collect();
+        let unused: Vec<&Right> = granted.difference(&called).filter(|r| !spare.contains(*r)).collect();
+        let missing: Vec<&Right> = called.difference(&granted).collect();
+        ensure!(
+            unused.is_empty() && missing.is_empty(),
+            "granted, never called: {unused:?}\ncalled, not granted: {missing:?}"
+        );
+        let forbidden = metrics.sum("tenbin_operator_api_requests_total", &[("code", "403")]);
+        ensure!(forbidden == 0.0, "{forbidden} calls were forbidden");
+        Ok(())
+    });
+}
+
+/// Whoever may view, edit or administer a namespace may do so with the apps in it, and no more.
+#[test]
+fn a_users_roles_include_apps() {
+    test("roles", async |lab| {
+        let subject = format!("system:serviceaccount:{}:default", lab.namespace);
+        let cases = [
+            ("view", "get", true),
+            ("view", "update", false),
+            ("edit", "create", true),
+            ("admin", "delete", true),
+        ];
+        for (role, verb, expected) in cases {
+            let clusterrole = format!("--clusterrole={role}");
+            let account = format!("--serviceaccount={}:default", lab.namespace);
+            lab.kubectl
+                .run(&["create", "rolebinding", "r", &clusterrole, &account])
+                .await?;
+            let may = async |verb: &str, resource: &str| {
+                let question = ["auth", "can-i", verb, resource, "--as", &subject];
+                Ok::<bool, anyhow::Error>(lab.kubectl.attempt(&question, "").await?.ok)
+            };
+            eventually("the role is as it should be", 10, async || {
+                let found = may(verb, "balancedapps.tenbin.dev").await?;
+                ensure!(found == expected, "{role} may {verb}: {found}");
+                Ok(())
+            })
+            .await?;
+            let status = may("update", "balancedapps.tenbin.dev/status").await?;
+            ensure!(!status, "{role} may write the status");
+            lab.kubectl.run(&["delete", "rolebinding", "r"]).await?;
+        }
+        Ok(())
+    });
+}
+
+/// Everything that the operators' `ServiceAccount` is granted, by whatever role.
+async fn granted(lab: &Lab) -> anyhow::Result<BTreeSet<Right>> {
+    let pods = lab.operators().await?;
+    let account = pods[0].spec.as_ref().and_then(|s| s.service_account_name.clone());
+    let account = account.context("the operators have a ServiceAccount")?;
+    let of_account = |subjects: Option<Vec<k8s_openapi::api::rbac::v1::Subject>>| {
+        let mut all = subjects.into_iter().flatten();
+        all.any(|s| {
+            s.kind == "ServiceAccount" && s.name == account && s.namespace.as_ref() == Some(&lab.settings.system)
+        })
+    };
+    let all = ListParams::default();
+    let mut rules: Vec<PolicyRule> = Vec::new();
+    let cluster_roles: Api<ClusterRole> = Api::all(lab.client.clone());
+    let cluster_bindings: Api<ClusterRoleBinding> = Api::all(lab.client.clone());
+    for binding in cluster_bindings.list(&all).await?.items {
+        if of_account(binding.subjects) {
+            rules.extend(
+                cluster_roles
+                    .get(&binding.role_ref.name)
+                    .await?
+                    .rules
+                    .unwrap_or_default(),
+            );
+        }
+    }
+    let roles: Api<Role> = Api::all(lab.client.clone());
+    let bindings: Api<RoleBinding> = Api::all(lab.client.clone());
+    for binding in bindings.list(&all).await?.items {
+        if !of_account(binding.subjects) {
+            continue;
+        }
+        let name = &binding.role_ref.name;
+        let found = match binding.role_ref.kind.as_str() {
+            "ClusterRole" => cluster_roles.get(name).await?.rules,
+            _ => {
+                let namespace = binding.metadata.namespace.context("a binding has a namespace")?;
+                let mut in_namespace = roles.list(&all).await?.items.into_iter();
+                let role = in_namespace.find(|r| {
+                    r.metadata.name.as_ref() == Some(name) && r.metadata.namespace.as_ref() == Some(&namespace)
+                });
+                role.with_context(|| format!("no role {name}"))?.rules
+            }
+        };
+        rules.extend(found.unwrap_or_default());
+    }
+    let mut rights = BTreeSet::new();
+    for rule in rules {
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                for verb in &rule.verbs {
+                    rights.insert((verb.clone(), group.clone(), resource.clone()));
+                }
+            }
+        }
+    }
+    Ok(rights)
+}
+
+/// One operator leads; when it goes, the other takes over within seconds.
+#[test]
+fn b_leadership_passes_on() {
+    test("lead", async |lab| {
+        let app = App::create(lab, "led", demo_spec(lab, 1)).await?;
+        app.ready(1, 60).await?;
+        let holder = async || -> anyhow::Result<String> {
+            let lease = lab.system::<Lease>().get("tenbin-operator").await?;
+            lease
+                .spec
+                .and_then(|s| s.holder_identity)
+                .context("nobody holds the lease")
+        };
+        let before = holder().await?;
+        let pods = lab.operators().await?;
+        let mut names = pods.iter().filter_map(|p| p.metadata.name.clone());
+        let leader = names.find(|n| before.contains(n.as_str()));
+        let leader = leader.with_context(|| format!("the lease is held by {before:?}, no operator"))?;
+        lab.system::<Pod>().delete(&leader, &DeleteParams::default()).await?;
+        eventually("another one leads", 30, async || {
+            let now = holder().await?;
+            ensure!(!now.is_empty() && now != before, "{now:?}");
+            Ok(())
+        })
+        .await?;
+        app.patch(&json!({ "replicas": 2 })).await?;
+        app.ready(2, 60).await
+    });
+}
+
+/// Without any operator, apps serve, and new pods become Ready and serve their own app; with it again, all are balanced over.
+#[test]
+fn c_apps_live_without_operators() {
+    test("outage", async |lab| {
+        let app = App::create(lab, "alone", demo_spec(lab, 2)).await?;
+        let driver = lab.driver().await?;
+        app.ready(2, 60).await?;
+        let load = driver.start(&app.load("/", 4)).await?;
+        load.answered(50).await?;
+        scale_operators(lab, 0).await?;
+        load.answered(50).await?;
+        super::lossless(&load.stop().await?).context("the operators went")?;
+
+        let old = app.ready_names().await?;
+        lab.api::<Pod>().delete(&old[0], &DeleteParams::default()).await?;
+        let newcomer = eventually("the new pod is Ready with no operator", 60, async || {
+            let names = app.ready_names().await?;
+            let new = names.iter().find(|n| !old.contains(n)).cloned();
+            new.with_context(|| format!("{names:?}"))
+        })
+        .await?;
+        let pod = lab.api::<Pod>().get(&newcomer).await?;
+        for _ in 0..5 {
+            let who = driver.who(&format!("http://{}:15080/", pod_ip(&pod))).await?;
+            ensure!(who == newcomer, "{who} answered in the place of {newcomer}");
+        }
+        driver.get(&app.url("/")).await?;
+
+        // At its most talkative while it connects anew: still no token in its log.
+        app.admin(&newcomer, &["log-level", "trace"]).await?;
+        let load = driver.start(&app.load("/", 4)).await?;
+        scale_operators(lab, 2).await?;
+        app.ready(2, 60).await?;
+        eventually(
+            "the new pod is balanced over by the old one's sidecar",
+            30,
+            async || {
+                let report = load.report().await?;
+                ensure!(report.instances.len() == 2, "{:?}", report.instances);
+                Ok(())
+            },
+        )
+        .await?;
+        load.answered(50).await?;
+        super::lossless(&load.stop().await?).context("the operators came back")?;
+        super::streams::no_log_holds_a_token(lab, "tenbin.dev/app=alone").await
+    });
+}
+
+async fn scale_operators(lab: &Lab, replicas: i32) -> anyhow::Result<()> {
+    let count = format!("--replicas={replicas}");
+    lab.system_kubectl()
+        .run(&["scale", "deployment", "tenbin-operator", &count])
+        .await?;
+    eventually("the operators are scaled", 60, async || {
+        let all = lab.system::<Pod>().list(&ListParams::default()).await?.items;
+        let of_operator = |p: &&Pod| {
+            p.metadata
+                .name
+                .as_deref()
+                .is_some_and(|n| n.starts_with("tenbin-operator-"))
+        };
+        let there = all.iter().filter(of_operator).count();
+        let ready = lab.operators().await?.len();
+        let wanted = usize::try_from(replicas)?;
+        ensure!(there == wanted && ready == wanted, "{there} there, {ready} Ready");
+        Ok(())
+    })
+    .await
+}
+
+/// `helm uninstall tenbin` leaves the apps serving; installed again, it goes on where it was.
+#[test]
+fn d_uninstalling_leaves_the_apps_serving() {
+    test("uninstall", async |lab| {
+        let app = App::create(lab, "stays", demo_spec(lab, 2)).await?;
+        let driver = lab.driver().await?;
+        app.ready(2, 60).await?;
+        let values = lab.helm(&["get", "values", "tenbin", "-o", "yaml"], "").await?;
+        let load = driver.start(&app.load("/", 4)).await?;
+        load.answered(50).await?;
+        lab.helm(&["uninstall", "tenbin", "--wait"], "").await?;
+        eventually("the operators are gone", 60, async || {
+            let left = lab.system::<Deployment>().list(&ListParams::default()).await?.items;
+            ensure!(left.is_empty(), "{} Deployments", left.len());
+            ensure!(lab.operators().await?.is_empty(), "operators are still there");
+            Ok(())
+        })
+        .await?;
+        load.answered(100).await?;
+        let during = load.report().await;
+        let names = app.ready_names().await;
+        // Whatever was seen: those who come after need the operators.
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/tenbin");
+        lab.helm(
+            &["install", "tenbin", chart, "--wait", "--timeout", "90s", "-f", "-"],
+            &values,
+        )
+        .await?;
+        ensure!(names?.len() == 2, "pods went with the chart");
+        super::lossless(&during?)?;
+        app.ready(2, 60).await?;
+        app.patch(&json!({ "replicas": 1 })).await?;
+        app.ready(1, 60).await?;
+        super::lossless(&load.stop().await?)
+    });
+}

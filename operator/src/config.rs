@@ -1,0 +1,194 @@
+//! The operator's command line: every flag also from the environment variable named. Parsed once in `main`, read-only after.
+//! No decisions: what a setting does is decided where it is used.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use k8s_openapi::api::core::v1::ResourceRequirements;
+
+use crate::fleet::FleetSettings;
+
+/// Tenbin's operator: compiles BalancedApps into Kubernetes objects and streams their endpoints to the proxies.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tenbin-operator", version)]
+pub struct Config {
+    /// Name of this replica: its pod's. Written into the lease.
+    #[arg(long, env = "TENBIN_POD_NAME")]
+    pub pod_name: String,
+    /// The operator's own namespace: home of its lease, its certificate and its Service.
+    #[arg(long, env = "TENBIN_POD_NAMESPACE")]
+    pub pod_namespace: String,
+    /// Name of the operator's ServiceAccount: replicas accept each other by it.
+    #[arg(long, env = "TENBIN_SERVICE_ACCOUNT", default_value = "tenbin-operator")]
+    pub service_account: String,
+    /// Name of the Service in front of the operator's replicas.
+    #[arg(long, env = "TENBIN_SERVICE_NAME", default_value = "tenbin-operator")]
+    pub service_name: String,
+    /// Port of that Service which leads to the stream.
+    #[arg(long, env = "TENBIN_STREAM_PORT", default_value_t = 15010)]
+    pub service_port: u16,
+    /// Where the stream (xDS over gRPC and TLS) listens.
+    #[arg(long, env = "TENBIN_XDS_LISTEN", default_value = "0.0.0.0:15010")]
+    pub xds_listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics listen (plain HTTP).
+    #[arg(long, env = "TENBIN_ADMIN_LISTEN", default_value = "0.0.0.0:15020")]
+    pub admin_listen: SocketAddr,
+    /// File with the token by which this replica asks the others how many proxies hang on them; it may appear later.
+    #[arg(long, env = "TENBIN_PEER_TOKEN", default_value = "/var/run/tenbin/peer/token")]
+    pub peer_token: PathBuf,
+    /// Namespaces whose BalancedApps are served, separated by commas; all when empty.
+    #[arg(long, env = "TENBIN_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// Image of the sidecar proxy.
+    #[arg(long, env = "TENBIN_PROXY_IMAGE")]
+    pub proxy_image: String,
+    /// Pull policy of that image: Always, IfNotPresent or Never; the cluster's default unless given.
+    #[arg(long, env = "TENBIN_PROXY_PULL_POLICY", value_parser = pull_policy)]
+    pub proxy_pull_policy: Option<PullPolicy>,
+    /// Requests and limits of the sidecar, as JSON of a Kubernetes ResourceRequirements.
+    #[arg(long, env = "TENBIN_PROXY_RESOURCES", default_value = "{}", value_parser = resources)]
+    pub proxy_resources: Box<ResourceRequirements>,
+    /// Whether sidecars write an access log.
+    #[arg(
+        long,
+        env = "TENBIN_PROXY_ACCESS_LOG",
+        default_value_t = false,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        value_parser = switch,
+    )]
+    pub proxy_access_log: bool,
+    /// Log filter of the sidecars, as `info` or `tenbin_proxy=debug`.
+    #[arg(long, env = "TENBIN_PROXY_LOG", default_value = "info")]
+    pub proxy_log: String,
+    /// Log filter of the operator, as `info` or `tenbin_operator=debug,kube=warn`.
+    #[arg(long, env = "TENBIN_LOG", default_value = "info")]
+    pub log: String,
+    /// Form of the log lines.
+    #[arg(long, env = "TENBIN_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// When the sidecar's image is pulled; empty text stands for the cluster's default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullPolicy(Option<String>);
+
+impl Config {
+    /// The namespaces to watch, without empty entries and without doubles; none means all.
+    pub fn namespaces(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.watch_namespaces.iter().map(|n| n.trim().to_owned()).collect();
+        names.retain(|n| !n.is_empty());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The DNS names by which proxies reach the stream; the serving certificate carries them. The first is what sidecars are told.
+    pub fn stream_names(&self) -> [String; 2] {
+        let host = format!("{}.{}.svc", self.service_name, self.pod_namespace);
+        [host.clone(), format!("{host}.cluster.local")]
+    }
+
+    /// What the sidecars of all apps have in common, with the bundle that they check the stream's certificate by.
+    pub fn fleet_settings(&self, ca_bundle: String) -> FleetSettings {
+        let [host, _] = self.stream_names();
+        FleetSettings {
+            proxy_image: self.proxy_image.clone(),
+            proxy_image_pull_policy: self.proxy_pull_policy.clone().and_then(|p| p.0),
+            proxy_resources: (*self.proxy_resources).clone(),
+            xds_address: format!("{host}:{}", self.service_port),
+            ca_bundle,
+            proxy_log: self.proxy_log.clone(),
+            access_log: self.proxy_access_log,
+        }
+    }
+
+    /// The user name that the API server knows this operator by.
+    pub fn user_name(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.pod_namespace, self.service_account)
+    }
+}
+
+fn pull_policy(text: &str) -> Result<PullPolicy, String> {
+    match text {
+        "" => Ok(PullPolicy(None)),
+        "Always" | "IfNotPresent" | "Never" => Ok(PullPolicy(Some(text.to_owned()))),
+        _ => Err("expected Always, IfNotPresent or Never".to_owned()),
+    }
+}
+
+fn resources(text: &str) -> Result<Box<ResourceRequirements>, String> {
+    let text = if text.is_empty() { "{}" } else { text };
+    serde_json::from_str(text).map_err(|e| format!("expected JSON as {{\"requests\":{{\"cpu\":\"10m\"}}}}: {e}"))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "on" | "1" => Ok(true),
+        "false" | "off" | "0" | "" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(extra: &[&str]) -> Result<Config, clap::Error> {
+        let base = [
+            "tenbin-operator",
+            "--pod-name=a",
+            "--pod-namespace=tenbin-system",
+            "--proxy-image=proxy:1",
+        ];
+        Config::try_parse_from(base.iter().chain(extra))
+    }
+
+    #[test]
+    fn namespaces_are_trimmed_sorted_and_unique() {
+        let config = parse(&["--watch-namespaces=b, a,,b"]).expect("valid");
+        assert_eq!(config.namespaces(), ["a", "b"]);
+        assert!(
+            parse(&["--watch-namespaces="])
+                .expect("valid")
+                .namespaces()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn sidecars_get_the_short_service_name_and_the_settings() {
+        let resources = r#"{"limits":{"memory":"64Mi"}}"#;
+        let config = parse(&[
+            "--proxy-resources",
+            resources,
+            "--proxy-pull-policy=Never",
+            "--proxy-access-log",
+        ])
+        .expect("valid");
+        let fleet = config.fleet_settings("bundle".to_owned());
+        assert_eq!(fleet.xds_address, "tenbin-operator.tenbin-system.svc:15010");
+        assert_eq!(fleet.proxy_image_pull_policy.as_deref(), Some("Never"));
+        assert!(fleet.access_log);
+        assert_eq!(fleet.proxy_resources.limits.expect("limits")["memory"].0, "64Mi");
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_what_would_be_accepted() {
+        let error = parse(&["--proxy-pull-policy=Sometimes"]).expect_err("refused").to_string();
+        assert!(error.contains("Always, IfNotPresent or Never"), "{error}");
+        let error = parse(&["--proxy-resources=cpu=1"]).expect_err("refused").to_string();
+        assert!(error.contains("expected JSON"), "{error}");
+    }
+}

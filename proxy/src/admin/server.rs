@@ -1,0 +1,84 @@
+//! What the admin socket answers: GET shows, POST changes.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::views;
+use crate::clock::Clock;
+use crate::lifecycle::Lifecycle;
+use crate::local_http::{Handler, text};
+use crate::metrics::UpdatedAt;
+use crate::state::State;
+use crate::telemetry::LogLevel;
+use crate::xds::metrics::StreamMetrics;
+
+/// Everything that admin shows or changes.
+#[derive(Debug)]
+pub struct Process {
+    /// Listeners, clusters, endpoints.
+    pub state: Arc<State>,
+    /// Connections and draining.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// When the last update was put in use.
+    pub updated: Arc<UpdatedAt>,
+    /// The stream to the operator, where there is one.
+    pub stream: Option<Arc<StreamMetrics>>,
+    /// Where the listeners are bound, in their order.
+    pub bound: Vec<SocketAddr>,
+    /// Where the status port is bound, if there is one.
+    pub status: Option<SocketAddr>,
+    /// How many workers serve.
+    pub workers: usize,
+    /// The limit of descriptors.
+    pub fd_limit: u64,
+    /// The level of the log.
+    pub log_level: LogLevel,
+}
+
+/// The answers of the admin socket.
+pub fn handler(process: Process) -> Handler {
+    Rc::new(move |request, body| match (&request.method, request.uri.path()) {
+        (&Method::GET, "/status") => show(&views::status(&process)),
+        (&Method::GET, "/config") => show(&views::config(&process.state.load())),
+        (&Method::GET, "/clusters") => show(&views::clusters(&process.state.load(), process.clock.now())),
+        (&Method::POST, "/drain") => {
+            info!("told to drain");
+            process.lifecycle.drain();
+            show(&json!({ "draining": true }))
+        }
+        (&Method::POST, "/log-level") => log_level(&process, body),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "GET /status, /config, /clusters and POST /drain, /log-level are here\n",
+        ),
+    })
+}
+
+fn log_level(process: &Process, filter: &[u8]) -> Response<Full<Bytes>> {
+    let filter = String::from_utf8_lossy(filter);
+    match process.log_level.set(filter.trim()) {
+        Ok(()) => show(&json!({ "log": filter.trim() })),
+        Err(error) => text(
+            StatusCode::BAD_REQUEST,
+            format!("log-level: {filter:?} is not accepted, expected a level or levels by module: {error}\n"),
+        ),
+    }
+}
+
+fn show(value: &Value) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, format!("{value:#}\n"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

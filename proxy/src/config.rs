@@ -1,0 +1,339 @@
+//! What the process is told: command line and environment, parsed into plain values. Every flag can be set by the variable it names.
+//! Acting on them is `run`'s work.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tenbin_model::{EndpointId, FieldError, ResourceName};
+
+use crate::state::{Bootstrap, Port};
+
+/// The Tenbin proxy: balances HTTP requests over the replicas of an application.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tenbin-proxy",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to run as.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Run from a YAML file, with no control plane.
+    #[command(flatten)]
+    pub standalone: Standalone,
+}
+
+/// What to run as.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run beside a replica of an application.
+    Sidecar(Box<Sidecar>),
+    /// Talk to a running proxy over its admin socket.
+    Admin(Admin),
+}
+
+/// A proxy with a file.
+#[derive(Debug, Args)]
+pub struct Standalone {
+    /// The file with listeners, routes, clusters and endpoints.
+    #[arg(long, env = "TENBIN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What every kind of proxy can be told.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every kind of proxy can be told.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Threads that serve traffic. Default: 1 as a sidecar, else as many as the CPUs it may use.
+    #[arg(long, env = "TENBIN_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// How long requests may go on after SIGTERM, in seconds.
+    #[arg(long, env = "TENBIN_DRAIN_SECONDS", default_value_t = 25, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub drain_seconds: u32,
+    /// What is logged: a level, or levels by module as `info,tenbin_proxy=debug`.
+    #[arg(long, env = "TENBIN_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// How it is logged.
+    #[arg(long, env = "TENBIN_LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+    /// Whether each request is logged, on standard output, in the format of the log.
+    #[arg(long, env = "TENBIN_ACCESS_LOG", default_value = "off", value_enum)]
+    pub access_log: Switch,
+}
+
+impl Common {
+    /// How long requests may go on after SIGTERM.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds.into())
+    }
+}
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// A proxy beside a replica.
+#[derive(Debug, Args)]
+pub struct Sidecar {
+    /// The pod's namespace.
+    #[arg(long, env = "TENBIN_NAMESPACE")]
+    pub namespace: String,
+    /// The app.
+    #[arg(long, env = "TENBIN_APP")]
+    pub app: String,
+    /// The pod's name.
+    #[arg(long, env = "TENBIN_POD_NAME")]
+    pub pod_name: String,
+    /// The pod's UID: the identity of its endpoint.
+    #[arg(long, env = "TENBIN_POD_UID")]
+    pub pod_uid: String,
+    /// The app's ports, as `http=15080:8080,grpc=15081:9090`: name, port to listen on, port of the app.
+    #[arg(long, env = "TENBIN_PORTS", value_delimiter = ',', required = true, num_args = 1..=16)]
+    pub ports: Vec<SidecarPort>,
+    /// The operator's stream, as `host:port`; its certificate must be for that host. Without it, only the own app is served.
+    #[arg(long, env = "TENBIN_XDS_ADDRESS", requires_all = ["xds_ca", "xds_token"])]
+    pub xds_address: Option<String>,
+    /// The file with the CA certificates of the stream.
+    #[arg(long, env = "TENBIN_XDS_CA", value_name = "FILE")]
+    pub xds_ca: Option<PathBuf>,
+    /// The file with the token that tells the operator who this is.
+    #[arg(long, env = "TENBIN_XDS_TOKEN", value_name = "FILE")]
+    pub xds_token: Option<PathBuf>,
+    /// The port on which `/readyz` and `/metrics` are answered.
+    #[arg(long, env = "TENBIN_STATUS_PORT")]
+    pub status_port: u16,
+    /// The folder for the admin socket.
+    #[arg(
+        long,
+        env = "TENBIN_STATE_DIR",
+        default_value = "/var/run/tenbin/state",
+        value_name = "DIR"
+    )]
+    pub state_dir: PathBuf,
+    /// What every kind of proxy can be told.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// One port of a sidecar: `name=listen:app`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SidecarPort {
+    /// Its name.
+    pub name: String,
+    /// The port that the sidecar listens on.
+    pub listen: u16,
+    /// The port that the app listens on.
+    pub app: u16,
+}
+
+impl FromStr for SidecarPort {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let parse = || {
+            let (name, ports) = text.split_once('=')?;
+            let (listen, app) = ports.split_once(':')?;
+            let (listen, app) = (listen.parse().ok()?, app.parse().ok()?);
+            (!name.is_empty() && app != 0).then(|| SidecarPort {
+                name: name.to_owned(),
+                listen,
+                app,
+            })
+        };
+        parse().ok_or_else(|| FieldError::new("ports", text, "name=listen:app with port numbers, as http=15080:8080"))
+    }
+}
+
+impl Sidecar {
+    /// The admin socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.state_dir.join(ADMIN_SOCKET)
+    }
+
+    /// What the proxy knows before the operator says anything.
+    ///
+    /// # Errors
+    /// A name or identity that cannot be one, or a port that is there twice.
+    pub fn bootstrap(&self) -> Result<Bootstrap, FieldError> {
+        let mut ports: Vec<Port> = Vec::new();
+        for port in &self.ports {
+            let name = ResourceName::app_port(&self.namespace, &self.app, &port.name);
+            let name = ResourceName::parse("ports", name.as_str())?;
+            let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.listen));
+            let taken = |other: &Port| other.name == name || (port.listen != 0 && other.address == address);
+            if ports.iter().any(taken) {
+                return Err(FieldError::new(
+                    "ports",
+                    &port.name,
+                    "each name and port to listen on once",
+                ));
+            }
+            ports.push(Port {
+                name,
+                address,
+                app: Some(SocketAddr::from((Bootstrap::LOOPBACK, port.app))),
+            });
+        }
+        Ok(Bootstrap {
+            own: Some(EndpointId::parse("pod-uid", &self.pod_uid)?),
+            instance: self.pod_name.clone(),
+            ports,
+        })
+    }
+}
+
+/// The name of the admin socket in its folder.
+const ADMIN_SOCKET: &str = "admin.sock";
+
+/// Talking to a running proxy.
+#[derive(Debug, Args)]
+pub struct Admin {
+    /// Its admin socket.
+    #[arg(
+        long,
+        env = "TENBIN_ADMIN_SOCKET",
+        default_value = "/var/run/tenbin/state/admin.sock",
+        value_name = "PATH"
+    )]
+    pub socket: PathBuf,
+    /// What to ask.
+    #[command(subcommand)]
+    pub command: AdminCommand,
+}
+
+/// What a running proxy can be asked.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AdminCommand {
+    /// How it is.
+    Status,
+    /// The configuration in use.
+    Config,
+    /// The endpoints with their live state.
+    Clusters,
+    /// Have clients close their connections; nothing is refused.
+    Drain,
+    /// Log by this from now on.
+    LogLevel {
+        /// A level, or levels by module as `info,tenbin_proxy=debug`.
+        filter: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIDECAR: [&str; 14] = [
+        "tenbin-proxy",
+        "sidecar",
+        "--namespace=ns",
+        "--app=hello",
+        "--pod-name=hello-1",
+        "--pod-uid=u-1",
+        "--ports=http=15080:8080,grpc=15081:9090",
+        "--status-port=15020",
+        "--xds-address=operator:15010",
+        "--xds-ca=/ca",
+        "--xds-token=/token",
+        "--workers=2",
+        "--log-format=json",
+        "--access-log=on",
+    ];
+
+    fn sidecar(args: &[&str]) -> Sidecar {
+        match Cli::try_parse_from(args).map(|cli| cli.command) {
+            Ok(Some(Command::Sidecar(sidecar))) => *sidecar,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_sidecar_knows_its_app() {
+        let sidecar = sidecar(&SIDECAR);
+        let bootstrap = sidecar.bootstrap().unwrap();
+        assert_eq!(bootstrap.own.unwrap().as_str(), "u-1");
+        let ports: Vec<_> = bootstrap
+            .ports
+            .iter()
+            .map(|p| (p.name.as_str(), p.address.port(), p.app))
+            .collect();
+        let app = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(
+            ports,
+            [("ns/hello/http", 15080, app(8080)), ("ns/hello/grpc", 15081, app(9090))]
+        );
+        assert_eq!(
+            sidecar.admin_socket().to_str(),
+            Some("/var/run/tenbin/state/admin.sock")
+        );
+        assert_eq!(sidecar.common.drain(), Duration::from_secs(25));
+        assert_eq!(
+            (sidecar.common.log_format, sidecar.common.access_log),
+            (LogFormat::Json, Switch::On)
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (from, to, expected) in [
+            (
+                "--ports=http=15080:8080,grpc=15081:9090",
+                "--ports=http=15080",
+                "name=listen:app",
+            ),
+            (
+                "--ports=http=15080:8080,grpc=15081:9090",
+                "--ports=http=15080:0",
+                "name=listen:app",
+            ),
+            ("--xds-ca=/ca", "--drain-seconds=1", "--xds-ca"),
+            ("--app=hello", "--drain-seconds=1", "--app"),
+            ("--workers=2", "--workers=0", "1..=256"),
+        ] {
+            let args: Vec<_> = SIDECAR.iter().map(|&arg| if arg == from { to } else { arg }).collect();
+            let error = Cli::try_parse_from(args).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let twice = sidecar(&SIDECAR.map(|arg| {
+            if arg.starts_with("--ports") {
+                "--ports=a=1:2,b=1:3"
+            } else {
+                arg
+            }
+        }));
+        let error = twice.bootstrap().unwrap_err().to_string();
+        assert!(error.contains("ports: \"b\""), "{error}");
+    }
+
+    #[test]
+    fn a_file_or_a_subcommand() {
+        let cli = Cli::try_parse_from(["tenbin-proxy", "--config", "x.yaml", "--workers", "3"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.standalone.config, Some(PathBuf::from("x.yaml")));
+        assert_eq!(cli.standalone.common.workers, Some(3));
+        assert!(Cli::try_parse_from(["tenbin-proxy"]).is_err());
+        let cli = Cli::try_parse_from(["tenbin-proxy", "admin", "log-level", "debug"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Admin(_))));
+    }
+}

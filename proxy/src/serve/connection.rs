@@ -1,0 +1,279 @@
+//! One client connection: drives HTTP on it, holds its time limits, closes it, and turns it into a tunnel when it was upgraded.
+//! What a request means is not its business.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tenbin_balance::Time;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep_until, timeout};
+use tracing::debug;
+
+use super::io::{Counted, IoCounts};
+use super::request;
+use super::tunnel::Tunnel;
+use super::worker::WorkerContext;
+use crate::lifecycle::Slot;
+use crate::state::{Listener, PortStats};
+
+/// How long a connection that we closed is still read from, so that what the client is sending does not wipe out our last response.
+const LINGER: Duration = Duration::from_secs(1);
+/// The least time between two looks at the time limits of a busy connection.
+const BUSY_CHECK: Duration = Duration::from_millis(100);
+
+const REQUEST_TIMEOUT: &str = "tenbin: 408 DPE: the request's headers took too long\n";
+
+/// A client connection, as its requests and its driver see it.
+pub(super) struct Connection {
+    /// Whose it is.
+    pub(super) worker: Rc<WorkerContext>,
+    /// The listener that accepted it, by number.
+    pub(super) listener: usize,
+    /// Who is at the other end.
+    pub(super) client: SocketAddr,
+    counts: Arc<IoCounts>,
+    phase: Cell<Phase>,
+    /// What keeps it busy: a request, its body.
+    busy: Cell<u32>,
+    tunnel: RefCell<Option<Tunnel>>,
+}
+
+/// Keeps a connection busy.
+pub(super) struct Busy(Rc<Connection>);
+
+impl std::fmt::Debug for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Busy")
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let connection = &self.0;
+        connection.busy.set(connection.busy.get() - 1);
+        if connection.busy.get() == 0 {
+            connection
+                .phase
+                .set(Phase::Idle(connection.worker.clock.now(), connection.counts.read()));
+        }
+    }
+}
+
+/// What a connection is doing, and since when.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Nothing came yet since it was accepted.
+    New(Time),
+    /// Between two requests; so many bytes had been read when the last one ended.
+    Idle(Time, u64),
+    /// Some of a request's headers came.
+    Head(Time),
+    /// A request is open, or its body still on its way.
+    Busy,
+}
+
+/// Why the driver stopped.
+enum End {
+    Http(Result<(), hyper::Error>),
+    HeaderTimeout,
+}
+
+impl Connection {
+    /// Something keeps it busy, for as long as the guard lives.
+    pub(super) fn busy(self: &Rc<Self>) -> Busy {
+        self.busy.set(self.busy.get() + 1);
+        self.phase.set(Phase::Busy);
+        Busy(Rc::clone(self))
+    }
+
+    /// The request was upgraded: the connection goes on as this tunnel once the response is written.
+    pub(super) fn open_tunnel(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(tunnel));
+    }
+
+    /// Notices the first bytes of a request of which hyper does not have all headers yet; true if they are new.
+    fn notice_head(&self) -> bool {
+        let began = match self.phase.get() {
+            Phase::New(_) => self.counts.read() > 0,
+            Phase::Idle(_, before) => self.counts.read() > before,
+            Phase::Head(_) | Phase::Busy => false,
+        };
+        if began {
+            self.phase.set(Phase::Head(self.worker.clock.now()));
+        }
+        began
+    }
+
+    /// When its time limits have to be looked at next.
+    fn deadline(&self, listener: &Listener) -> Time {
+        match self.phase.get() {
+            Phase::New(since) | Phase::Head(since) => since.plus(listener.header_timeout),
+            Phase::Idle(since, _) => since.plus(listener.idle_timeout),
+            Phase::Busy => self.worker.clock.now().plus(listener.idle_timeout.max(BUSY_CHECK)),
+        }
+    }
+
+    /// The settings of its listener as they are now.
+    fn settings(&self) -> Arc<Listener> {
+        Arc::clone(self.worker.state.load().listener_at(self.listener))
+    }
+}
+
+/// Serves a connection until it ends. `slot` is its place among the connections that we may have.
+pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpStream, client: SocketAddr, slot: Slot) {
+    let (io, counts) = Counted::wrap(stream);
+    let connection = Rc::new(Connection {
+        listener,
+        client,
+        counts,
+        phase: Cell::new(Phase::New(worker.clock.now())),
+        busy: Cell::new(0),
+        tunnel: RefCell::new(None),
+        worker,
+    });
+    let stats = Arc::clone(&connection.settings().stats);
+    let _open = OpenConnection::count(&stats);
+
+    let service = service_fn({
+        let connection = Rc::clone(&connection);
+        move |request| {
+            let served = request::serve(Rc::clone(&connection), request);
+            async move { Ok::<_, Infallible>(served.await) }
+        }
+    });
+    let mut http = connection.worker.http.serve_connection(io, service).with_upgrades();
+    let end = drive(&connection, &mut http).await;
+    match end {
+        End::Http(result) => {
+            let broken = result.as_ref().is_err_and(|error| !error.is_parse());
+            if let Err(error) = result {
+                debug!(client = %connection.client, %error, "a client connection failed");
+                if error.is_parse() {
+                    crate::state::count(&stats.malformed);
+                }
+            }
+            if let Some(tunnel) = connection.tunnel.take() {
+                tunnel.run().await;
+            } else if let (false, false, Some(parts)) = (broken, connection.counts.ended(), http.into_parts()) {
+                linger(parts.io.into_inner()).await;
+            }
+        }
+        End::HeaderTimeout => {
+            crate::state::count(&stats.header_timeouts);
+            if let Some(parts) = http.into_parts() {
+                let mut io = parts.io.into_inner();
+                let told = timeout(LINGER, async {
+                    io.write_all(request_timeout().as_bytes()).await?;
+                    io.shutdown().await
+                });
+                if let Ok(Ok(())) = told.await {
+                    linger(io).await;
+                }
+            }
+        }
+    }
+    drop(slot);
+}
+
+/// Drives HTTP on the connection, within the time limits of its listener and until the worker closes.
+async fn drive<S>(connection: &Connection, http: &mut http1::UpgradeableConnection<super::io::CountedIo, S>) -> End
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = super::body::ResponseBody, Error = Infallible>,
+{
+    let clock = connection.worker.clock;
+    let first = connection.deadline(&connection.settings());
+    let mut timer = pin!(sleep_until(clock.at(first)));
+    let mut closing = pin!(connection.worker.closing.notified());
+    // Both are polled once to be woken by them; after that a look costs less than a poll.
+    let mut woken_by_both = false;
+    let mut told_to_close = false;
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut *http).poll(cx) {
+                return Poll::Ready(End::Http(result));
+            }
+            if !woken_by_both {
+                woken_by_both = true;
+                let _ = closing.as_mut().poll(cx);
+                let _ = timer.as_mut().poll(cx);
+            }
+            if connection.worker.lifecycle.is_closing() && !told_to_close {
+                told_to_close = true;
+                Pin::new(&mut *http).graceful_shutdown();
+                continue;
+            }
+            if connection.notice_head() {
+                let deadline = connection.deadline(&connection.settings());
+                rearm(timer.as_mut(), clock.at(deadline), cx);
+            }
+            if !timer.is_elapsed() {
+                return Poll::Pending;
+            }
+            let deadline = connection.deadline(&connection.settings());
+            if clock.now() < deadline {
+                rearm(timer.as_mut(), clock.at(deadline), cx);
+            } else if matches!(connection.phase.get(), Phase::Head(_)) {
+                return Poll::Ready(End::HeaderTimeout);
+            } else if told_to_close {
+                return Poll::Ready(End::Http(Ok(())));
+            } else {
+                told_to_close = true;
+                Pin::new(&mut *http).graceful_shutdown();
+            }
+        }
+    })
+    .await
+}
+
+/// The response to a request whose headers never came. Written by hand, since HTTP has given up on the connection by then.
+fn request_timeout() -> String {
+    let length = REQUEST_TIMEOUT.len();
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {length}\r\n\r\n{REQUEST_TIMEOUT}"
+    )
+}
+
+/// Sets a timer and has the task woken by it.
+fn rearm(mut timer: Pin<&mut Sleep>, deadline: tokio::time::Instant, cx: &mut Context<'_>) {
+    timer.as_mut().reset(deadline);
+    let _ = timer.poll(cx);
+}
+
+/// Reads what a client still sends on a connection that we closed, for a while.
+async fn linger(mut io: Counted) {
+    let mut unread = [0; 4096];
+    let drained = timeout(LINGER, async {
+        while matches!(io.read(&mut unread).await, Ok(n) if n > 0) {}
+    });
+    if drained.await.is_err() {
+        debug!("a client kept sending after the end");
+    }
+}
+
+/// Counts a connection as open while it lives.
+struct OpenConnection<'a>(&'a PortStats);
+
+impl<'a> OpenConnection<'a> {
+    fn count(stats: &'a PortStats) -> Self {
+        crate::state::count(&stats.accepted);
+        crate::state::count(&stats.connections);
+        OpenConnection(stats)
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,144 @@
+//! One request from its headers to the end of its response: what is known about it, and that it is counted exactly once, however it
+//! ends. Deciding anything about it happens elsewhere.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use http::{Method, Request, StatusCode, Uri};
+use tenbin_balance::Time;
+
+use super::connection::{Busy, Connection};
+use super::error::Failure;
+use super::headers;
+use crate::access_log::Record;
+use crate::state::{Listener, Picked, PortStats};
+use crate::upstream::Lease;
+
+/// An open request. Dropped before [`Exchange::complete`], it counts as broken off by the client.
+pub(super) struct Exchange {
+    connection: Rc<Connection>,
+    stats: Arc<PortStats>,
+    started: Time,
+    status: Option<StatusCode>,
+    failure: Option<Failure>,
+    tries: u32,
+    picked: Option<Picked>,
+    completed: bool,
+    _busy: Busy,
+    /// What the access log says about the request, where there is one.
+    logged: Option<Box<Logged>>,
+}
+
+struct Logged {
+    listener: Arc<Listener>,
+    method: Method,
+    host: String,
+    uri: Uri,
+}
+
+impl Exchange {
+    /// Opens it.
+    pub(super) fn begin<B>(connection: Rc<Connection>, listener: &Arc<Listener>, request: &Request<B>) -> Self {
+        listener.stats.in_flight.fetch_add(1, Relaxed);
+        let logged = connection.worker.access_log.is_some().then(|| {
+            Box::new(Logged {
+                listener: Arc::clone(listener),
+                method: request.method().clone(),
+                host: headers::host(request).to_owned(),
+                uri: request.uri().clone(),
+            })
+        });
+        Exchange {
+            stats: Arc::clone(&listener.stats),
+            started: connection.worker.clock.now(),
+            _busy: connection.busy(),
+            connection,
+            status: None,
+            failure: None,
+            tries: 0,
+            picked: None,
+            completed: false,
+            logged,
+        }
+    }
+
+    /// Whose connection it came over.
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
+    /// It is sent to an endpoint; the one before, if any, is free of it.
+    pub(super) fn try_on(&mut self, picked: Picked) -> &Picked {
+        if self.tries > 0 {
+            self.stats.retries.fetch_add(1, Relaxed);
+        }
+        self.tries += 1;
+        self.picked.insert(picked)
+    }
+
+    /// The client is told this.
+    pub(super) fn answer(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// It went wrong; the first thing that does is what counts.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// The connection that the response came over is free for another request.
+    pub(super) fn give_back(&self, lease: Lease) {
+        let worker = &self.connection.worker;
+        worker.pool.put(lease, worker.clock.now());
+    }
+
+    /// The response ended as it should; a tunnel completes when it opens, and then only stays open.
+    pub(super) fn complete(&mut self) {
+        if !self.completed {
+            self.completed = true;
+            self.record();
+        }
+    }
+
+    /// Counts it, and tells the access log.
+    fn record(&mut self) {
+        if !self.completed {
+            self.fail(Failure::ClientGone);
+        }
+        let class = self.status.map_or(0, |status| usize::from(status.as_u16() / 100));
+        let class = self.stats.requests.get(class).unwrap_or(&self.stats.requests[0]);
+        class.fetch_add(1, Relaxed);
+        if let Some(failure) = self.failure {
+            self.stats.failures[failure as usize].fetch_add(1, Relaxed);
+        }
+        let duration = self.connection.worker.clock.now().since(self.started);
+        if self.status != Some(StatusCode::SWITCHING_PROTOCOLS) {
+            self.stats.duration.observe(duration);
+        }
+        if let (Some(log), Some(logged)) = (&self.connection.worker.access_log, self.logged.take()) {
+            log.write(Record {
+                listener: logged.listener.name.clone(),
+                client: self.connection.client,
+                method: logged.method,
+                host: logged.host,
+                uri: logged.uri,
+                status: self.status,
+                code: self.failure.map(Failure::code),
+                duration,
+                tries: self.tries,
+                endpoint: self.picked.as_ref().map(|picked| Arc::clone(&picked.endpoint.instance)),
+                reason: self.picked.as_ref().map(|picked| picked.reason),
+            });
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.completed {
+            self.record();
+        }
+        self.stats.in_flight.fetch_sub(1, Relaxed);
+    }
+}

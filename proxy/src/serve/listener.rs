@@ -1,0 +1,113 @@
+//! Sockets that accept clients: bound, one for each worker, and the loop that accepts on one of them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use super::connection;
+use super::worker::WorkerContext;
+use crate::state;
+use crate::upstream::keepalive;
+
+/// Connections that may wait to be accepted; the kernel's own limit (somaxconn) may be lower.
+const BACKLOG: i32 = 4096;
+/// How long accepting rests after it failed for want of descriptors or memory.
+const REST: Duration = Duration::from_millis(50);
+
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+
+/// A bound address: one socket for each worker, between which the kernel spreads the clients.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where it is bound: the port is the real one where any was asked for.
+    pub address: SocketAddr,
+    /// One for each worker.
+    pub sockets: Vec<std::net::TcpListener>,
+}
+
+/// Binds `address` for so many workers. The unspecified IPv6 address stands for IPv4 too, and where there is no IPv6, for IPv4 alone.
+///
+/// # Errors
+/// The address is taken, or may not be bound.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+    let shared = workers > 1;
+    let (first, address) = match socket(address, shared) {
+        Err(_) if address.is_ipv6() && address.ip().is_unspecified() && !has_ipv6() => {
+            let address = SocketAddr::from((IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()));
+            (socket(address, shared)?, address)
+        }
+        first => (first?, address),
+    };
+    let address = SocketAddr::from((address.ip(), first.local_addr()?.port()));
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(socket(address, shared)?);
+    }
+    Ok(Bound { address, sockets })
+}
+
+fn has_ipv6() -> bool {
+    Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok()
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    // Only where it is needed: it also lets a second process take the same address without a word.
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // Accepted sockets inherit these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Accepts clients of the listener number `index` for as long as the worker lives.
+#[expect(clippy::disallowed_methods, reason = "the accept loop: each connection is a task")]
+pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: TcpListener) {
+    let stats = Arc::clone(&worker.state.load().listener_at(index).stats);
+    loop {
+        match socket.accept().await {
+            Ok((stream, client)) => match worker.lifecycle.admit() {
+                Some(slot) => {
+                    let connection = connection::run(Rc::clone(&worker), index, stream, client, slot);
+                    tokio::task::spawn_local(connection);
+                }
+                None => {
+                    state::count(&stats.refused);
+                    turn_away(&stream);
+                }
+            },
+            Err(error) if is_clients(&error) => debug!(%error, "a client was gone before it was accepted"),
+            Err(error) => {
+                warn!(%error, "cannot accept");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Tells a client that there are too many, if it can be told at once.
+fn turn_away(stream: &TcpStream) {
+    if let Err(error) = stream.try_write(TOO_MANY) {
+        debug!(%error, "a client was turned away without a word");
+    }
+}
+
+/// Whether accepting failed because of what one client did.
+fn is_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}

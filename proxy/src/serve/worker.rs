@@ -1,0 +1,114 @@
+//! One worker: a thread with a single-threaded runtime, its own listening sockets, connections and pool. What workers share is read
+//! through `state` and counted in atomics; nothing else passes between them.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use tenbin_balance::Rng;
+use tokio::net::TcpListener;
+use tokio::runtime::LocalOptions;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::listener::accept;
+use crate::access_log::AccessLog;
+use crate::clock::Clock;
+use crate::lifecycle::{Lifecycle, Stage};
+use crate::limits;
+use crate::state::State;
+use crate::upstream::Pool;
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Worker {
+    /// The state that all workers read.
+    pub state: Arc<State>,
+    /// The life of the process.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Where requests are logged, if they are.
+    pub access_log: Option<AccessLog>,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// What the worker's random choices follow from.
+    pub seed: u64,
+    /// Its sockets, in the order of the listeners.
+    pub sockets: Vec<std::net::TcpListener>,
+}
+
+/// What everything on one worker has at hand.
+#[derive(Debug)]
+pub struct WorkerContext {
+    pub(super) state: Arc<State>,
+    pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) access_log: Option<AccessLog>,
+    pub(super) clock: Clock,
+    pub(super) rng: RefCell<Rng>,
+    pub(super) pool: Pool,
+    pub(super) http: http1::Builder,
+    /// Wakes every connection when it is time to close.
+    pub(super) closing: Notify,
+}
+
+/// Starts a worker's thread. It ends when the process's life does.
+///
+/// # Errors
+/// No thread or no runtime could be made.
+#[expect(clippy::disallowed_methods, reason = "workers are threads")]
+pub fn spawn(index: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<()>>> {
+    Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(LocalOptions::default())?;
+        runtime.block_on(run(worker))
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "one accept loop for each listener")]
+async fn run(worker: Worker) -> io::Result<()> {
+    let mut stage = worker.lifecycle.stage();
+    let context = Rc::new(WorkerContext {
+        state: worker.state,
+        lifecycle: worker.lifecycle,
+        access_log: worker.access_log,
+        clock: worker.clock,
+        rng: RefCell::new(Rng::new(worker.seed)),
+        pool: Pool::default(),
+        http: http(),
+        closing: Notify::new(),
+    });
+    for (index, socket) in worker.sockets.into_iter().enumerate() {
+        let socket = TcpListener::from_std(socket)?;
+        tokio::task::spawn_local(accept(Rc::clone(&context), index, socket));
+    }
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = sweep.tick() => context.pool.sweep(context.clock.now()),
+            changed = stage.changed() => {
+                if changed.is_err() || *stage.borrow_and_update() == Stage::Stopped {
+                    return Ok(());
+                }
+                context.closing.notify_waiters();
+            }
+        }
+    }
+}
+
+/// The limits of every client connection's HTTP. Time limits are held by `connection`, which needs no timer for each request.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.header_read_timeout(None)
+        .max_buf_size(limits::MAX_BUFFER)
+        .max_header_size(limits::MAX_HEAD);
+    http
+}

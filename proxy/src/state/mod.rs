@@ -1,0 +1,43 @@
+//! What the proxy knows: made of the bootstrap and every update since, swapped as a whole, read by every request.
+//! One writer; readers never wait. Making the next snapshot is pure (`snapshot`); here it is only published.
+
+mod bootstrap;
+mod cluster;
+mod path;
+mod router;
+mod snapshot;
+mod stats;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tenbin_model::Update;
+
+pub use bootstrap::{Bootstrap, Port};
+pub use cluster::{Cluster, Endpoint, Picked};
+pub use router::{Match, Router};
+pub use snapshot::{Listener, Routed, Snapshot};
+pub(crate) use stats::count;
+pub use stats::{EndpointStats, Histogram, PortStats};
+
+/// The newest snapshot, shared by all threads.
+#[derive(Debug)]
+pub struct State(ArcSwap<Snapshot>);
+
+impl State {
+    /// The state before any update. Random choices follow from `seed`.
+    pub fn new(bootstrap: Bootstrap, seed: u64) -> Self {
+        State(ArcSwap::from_pointee(Snapshot::bootstrap(bootstrap, seed)))
+    }
+
+    /// The newest snapshot.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Publishes the snapshot after `update`. Called by one task only: two at once would lose an update.
+    pub fn apply(&self, update: Update, seed: u64) {
+        let next = Snapshot::next(&self.load(), update, seed);
+        self.0.store(Arc::new(next));
+    }
+}

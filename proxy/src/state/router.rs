@@ -1,0 +1,198 @@
+//! Which cluster answers which request: host, then path. Pure; built once for each route table.
+//! What a cluster is and whether it exists must not come here.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tenbin_model::{ResourceName, Route, RouteTable};
+
+use super::path;
+
+/// A route table in the form in which it is searched.
+#[derive(Debug, Default)]
+pub struct Router {
+    /// Exact domains, in lower case, to a place in `hosts`.
+    exact: HashMap<Box<str>, usize>,
+    /// The host of all other domains.
+    any: Option<usize>,
+    hosts: Vec<Vec<Entry>>,
+    targets: Vec<ResourceName>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    prefix: Box<str>,
+    found: Match,
+}
+
+/// The route of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// The cluster: its place in [`Router::targets`].
+    pub target: usize,
+    /// How long its endpoints may take from the end of the request to the headers of the response.
+    pub response_timeout: Duration,
+}
+
+impl Router {
+    /// The router of `table`.
+    pub fn new(table: &RouteTable) -> Self {
+        let mut router = Router::default();
+        for (index, host) in table.hosts.iter().enumerate() {
+            for domain in &host.domains {
+                if domain == "*" {
+                    router.any.get_or_insert(index);
+                } else {
+                    router.exact.entry(domain.as_str().into()).or_insert(index);
+                }
+            }
+            let entries = host.routes.iter().map(|route| router.entry(route)).collect();
+            router.hosts.push(entries);
+        }
+        router
+    }
+
+    /// The router that sends everything to `cluster`.
+    pub fn all_to(cluster: ResourceName) -> Self {
+        let mut router = Router::default();
+        let entry = router.entry(&Route {
+            prefix: "/".to_owned(),
+            cluster,
+            response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+        });
+        router.hosts.push(vec![entry]);
+        router.any = Some(0);
+        router
+    }
+
+    fn entry(&mut self, route: &Route) -> Entry {
+        let known = self.targets.iter().position(|name| *name == route.cluster);
+        let target = known.unwrap_or_else(|| {
+            self.targets.push(route.cluster.clone());
+            self.targets.len() - 1
+        });
+        Entry {
+            prefix: route.prefix.as_str().into(),
+            found: Match {
+                target,
+                response_timeout: route.response_timeout,
+            },
+        }
+    }
+
+    /// The clusters that are named, each once.
+    pub fn targets(&self) -> &[ResourceName] {
+        &self.targets
+    }
+
+    /// The route of a request for `path` (without its query) at `host` (as in the Host header: any case, with or without a port).
+    pub fn route(&self, host: &str, path: &str) -> Option<Match> {
+        let by_name = if self.exact.is_empty() {
+            None
+        } else {
+            self.exact.get(&*normal_host(host)).copied()
+        };
+        let host = by_name.or(self.any)?;
+        let path = path::canonical(path);
+        let entry = self.hosts[host].iter().find(|entry| path.starts_with(&*entry.prefix));
+        entry.map(|entry| entry.found)
+    }
+}
+
+/// A host without its port and final dot, in lower case.
+fn normal_host(host: &str) -> Cow<'_, str> {
+    let end = match host.strip_prefix('[') {
+        // An IPv6 address has colons of its own.
+        Some(bracketed) => bracketed.find(']').map_or(host.len(), |at| at + 2),
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let name = &host[..end];
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenbin_model::VirtualHost;
+
+    fn name(name: &str) -> ResourceName {
+        ResourceName::parse("test", name).unwrap()
+    }
+
+    fn host(domains: &[&str], routes: &[(&str, &str)]) -> VirtualHost {
+        VirtualHost {
+            name: domains.join("+"),
+            domains: domains.iter().map(|&d| d.to_owned()).collect(),
+            routes: routes
+                .iter()
+                .map(|&(prefix, cluster)| Route {
+                    prefix: prefix.to_owned(),
+                    cluster: name(cluster),
+                    response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                })
+                .collect(),
+        }
+    }
+
+    fn table() -> Router {
+        Router::new(&RouteTable {
+            name: name("table"),
+            hosts: vec![
+                host(&["a.example", "[::1]"], &[("/api/", "api"), ("/", "web")]),
+                host(&["*"], &[("/only", "other")]),
+            ],
+        })
+    }
+
+    #[track_caller]
+    fn assert_route(at: &str, path: &str, expected: Option<&str>) {
+        let router = table();
+        let found = router.route(at, path).map(|m| router.targets()[m.target].as_str());
+        assert_eq!(found, expected, "{at}{path}");
+    }
+
+    #[test]
+    fn host_first_then_the_first_prefix() {
+        assert_route("a.example", "/api/x", Some("api"));
+        assert_route("a.example", "/api", Some("web"));
+        assert_route("a.example", "/", Some("web"));
+        assert_route("b.example", "/only/x", Some("other"));
+        assert_route("b.example", "/", None);
+        assert_route("", "/only", Some("other"));
+    }
+
+    #[test]
+    fn hosts_in_every_spelling() {
+        for host in [
+            "A.Example",
+            "a.example:8080",
+            "a.example.",
+            "a.example.:80",
+            "[::1]",
+            "[::1]:80",
+        ] {
+            assert_route(host, "/", Some("web"));
+        }
+        assert_route("[::1", "/", None);
+    }
+
+    #[test]
+    fn the_path_is_read_in_its_canonical_form() {
+        assert_route("a.example", "/x/../api/y", Some("api"));
+        assert_route("a.example", "/%61pi/y", Some("api"));
+        assert_route("a.example", "/api/../x", Some("web"));
+    }
+
+    #[test]
+    fn one_route_for_all() {
+        let router = Router::all_to(name("app"));
+        assert_eq!(router.route("any", "*").map(|m| m.target), Some(0));
+        assert_eq!(router.targets(), [name("app")]);
+    }
+}

@@ -1,0 +1,236 @@
+//! One consistent view of everything received, in the form in which requests use it, made from the one before and an update.
+//! Pure: no clock, no IO, randomness from a seed. Whatever can be computed before a request comes is computed here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenbin_balance::Rng;
+use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, RouteTable, Update};
+
+use super::cluster::Known;
+use super::{Bootstrap, Cluster, PortStats, Router};
+use crate::serve::error::Failure;
+
+/// What the proxy knows at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    bootstrap: Arc<Bootstrap>,
+    received: Received,
+    clusters: BTreeMap<ResourceName, Arc<Cluster>>,
+    known: BTreeMap<ResourceName, Known>,
+    listeners: Vec<Arc<Listener>>,
+    updates: u64,
+}
+
+/// The resources as they came.
+#[derive(Clone, Debug, Default)]
+struct Received {
+    clusters: BTreeMap<ResourceName, Arc<tenbin_model::Cluster>>,
+    endpoints: BTreeMap<ResourceName, Arc<EndpointSet>>,
+    listeners: BTreeMap<ResourceName, Arc<tenbin_model::Listener>>,
+    routes: BTreeMap<ResourceName, (Arc<RouteTable>, Arc<Router>)>,
+}
+
+/// A listener as its connections use it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: ResourceName,
+    /// Where it was asked to listen.
+    pub address: SocketAddr,
+    /// How long a client may take to send a request's headers.
+    pub header_timeout: Duration,
+    /// How long a client's connection may stay open without a request.
+    pub idle_timeout: Duration,
+    /// Its counters: the same in every snapshot.
+    pub stats: Arc<PortStats>,
+    router: Arc<Router>,
+    /// The clusters of the router's targets; `None` where one is named but unknown.
+    targets: Vec<Option<Arc<Cluster>>>,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Routed {
+    /// The cluster that answers.
+    pub cluster: Arc<Cluster>,
+    /// How long its endpoints may take from the end of the request to the headers of the response.
+    pub response_timeout: Duration,
+}
+
+impl Listener {
+    /// The route of a request for `path` (without its query) at `host`.
+    ///
+    /// # Errors
+    /// [`Failure::NoRoute`] where none matches, [`Failure::NoCluster`] where its cluster is unknown.
+    pub fn route(&self, host: &str, path: &str) -> Result<Routed, Failure> {
+        let found = self.router.route(host, path).ok_or(Failure::NoRoute)?;
+        let cluster = self.targets[found.target].as_ref().ok_or(Failure::NoCluster)?;
+        Ok(Routed {
+            cluster: Arc::clone(cluster),
+            response_timeout: found.response_timeout,
+        })
+    }
+}
+
+impl Snapshot {
+    /// The snapshot before any update.
+    pub fn bootstrap(bootstrap: Bootstrap, seed: u64) -> Self {
+        let names: BTreeSet<ResourceName> = bootstrap.ports.iter().map(|port| port.name.clone()).collect();
+        let empty = Snapshot {
+            bootstrap: Arc::new(bootstrap),
+            received: Received::default(),
+            clusters: BTreeMap::new(),
+            known: BTreeMap::new(),
+            listeners: Vec::new(),
+            updates: 0,
+        };
+        empty.rebuild(Received::default(), &names, seed)
+    }
+
+    /// The snapshot after `update`. Random choices (where round robin starts) follow from `seed`.
+    #[must_use]
+    pub fn next(prev: &Snapshot, update: Update, seed: u64) -> Self {
+        let mut received = prev.received.clone();
+        let touched = received.apply(update);
+        let mut next = prev.rebuild(received, &touched, seed);
+        next.updates += 1;
+        next
+    }
+
+    /// The snapshot of `received`, in which the clusters `touched` are made anew and all others are those of before.
+    fn rebuild(&self, received: Received, touched: &BTreeSet<ResourceName>, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut clusters = self.clusters.clone();
+        let mut known = self.known.clone();
+        for name in touched {
+            let of_cluster = known.entry(name.clone()).or_default();
+            let cluster = Cluster::build(
+                name,
+                received.clusters.get(name).map(|c| &**c),
+                received.endpoints.get(name).map(|e| &**e),
+                &self.bootstrap,
+                of_cluster,
+                self.clusters.get(name).map(|c| &**c),
+                &mut rng,
+            );
+            match cluster {
+                Some(cluster) => clusters.insert(name.clone(), Arc::new(cluster)),
+                None => {
+                    of_cluster.retain(|_, stats| stats.load.open() > 0);
+                    clusters.remove(name)
+                }
+            };
+        }
+        known.retain(|_, endpoints| !endpoints.is_empty());
+        let listeners = (0..self.bootstrap.ports.len())
+            .map(|index| Arc::new(self.listener(index, &received, &clusters)))
+            .collect();
+        Snapshot {
+            bootstrap: Arc::clone(&self.bootstrap),
+            received,
+            clusters,
+            known,
+            listeners,
+            updates: self.updates,
+        }
+    }
+
+    fn listener(&self, index: usize, received: &Received, clusters: &BTreeMap<ResourceName, Arc<Cluster>>) -> Listener {
+        let port = &self.bootstrap.ports[index];
+        let before = self.listeners.get(index);
+        let settings = received.listeners.get(&port.name);
+        let routes = settings.map_or(&port.name, |listener| &listener.routes);
+        let router = match received.routes.get(routes) {
+            Some((_, router)) => Arc::clone(router),
+            None if port.app.is_some() => Arc::new(Router::all_to(port.name.clone())),
+            None => Arc::default(),
+        };
+        Listener {
+            name: port.name.clone(),
+            address: port.address,
+            header_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_HEADER_TIMEOUT, |l| l.header_timeout),
+            idle_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_IDLE_TIMEOUT, |l| l.idle_timeout),
+            stats: before.map(|listener| Arc::clone(&listener.stats)).unwrap_or_default(),
+            targets: router
+                .targets()
+                .iter()
+                .map(|name| clusters.get(name).cloned())
+                .collect(),
+            router,
+        }
+    }
+
+    /// The listener of the bootstrap's port number `index`.
+    pub fn listener_at(&self, index: usize) -> &Arc<Listener> {
+        &self.listeners[index]
+    }
+
+    /// The listeners, in the order of the bootstrap's ports.
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
+    }
+
+    /// A cluster by name.
+    pub fn cluster(&self, name: &ResourceName) -> Option<&Arc<Cluster>> {
+        self.clusters.get(name)
+    }
+
+    /// All clusters, by name.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.values()
+    }
+
+    /// The route tables as they came, by name.
+    pub fn routes(&self) -> impl Iterator<Item = &RouteTable> {
+        self.received.routes.values().map(|(table, _)| &**table)
+    }
+
+    /// How many updates went into it.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+}
+
+impl Received {
+    /// Takes an update in; gives the names of the clusters that it may have changed.
+    fn apply(&mut self, update: Update) -> BTreeSet<ResourceName> {
+        let mut touched = BTreeSet::new();
+        for (kind, name) in update.removed {
+            match kind {
+                Kind::Cluster => drop(self.clusters.remove(&name)),
+                Kind::Endpoints => drop(self.endpoints.remove(&name)),
+                Kind::Listener => drop(self.listeners.remove(&name)),
+                Kind::Routes => drop(self.routes.remove(&name)),
+            }
+            if matches!(kind, Kind::Cluster | Kind::Endpoints) {
+                touched.insert(name);
+            }
+        }
+        for resource in update.set {
+            let name = resource.name().clone();
+            match resource {
+                Resource::Cluster(cluster) => {
+                    touched.insert(name.clone());
+                    self.clusters.insert(name, Arc::new(cluster));
+                }
+                Resource::Endpoints(set) => {
+                    touched.insert(name.clone());
+                    self.endpoints.insert(name, Arc::new(set));
+                }
+                Resource::Listener(listener) => drop(self.listeners.insert(name, Arc::new(listener))),
+                Resource::Routes(table) => {
+                    let router = Arc::new(Router::new(&table));
+                    self.routes.insert(name, (Arc::new(table), router));
+                }
+            }
+        }
+        touched
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -1,0 +1,246 @@
+//! Snapshots as functions of bootstrap and updates.
+
+use super::*;
+use tenbin_balance::{Reason, Time, Tried};
+use tenbin_model::{Endpoint, EndpointId, EndpointState, Policy, Route, VirtualHost};
+
+use crate::state::Port;
+
+fn name(text: &str) -> ResourceName {
+    ResourceName::parse("test", text).unwrap()
+}
+
+fn id(text: &str) -> EndpointId {
+    EndpointId::parse("test", text).unwrap()
+}
+
+fn sidecar() -> Bootstrap {
+    Bootstrap {
+        own: Some(id("own")),
+        instance: "hello-own".to_owned(),
+        ports: vec![Port {
+            name: name("ns/hello/http"),
+            address: "[::]:15080".parse().unwrap(),
+            app: Some("127.0.0.1:8080".parse().unwrap()),
+        }],
+    }
+}
+
+fn endpoints(ids: &[(&str, EndpointState)]) -> Resource {
+    Resource::Endpoints(EndpointSet {
+        cluster: name("ns/hello/http"),
+        endpoints: ids
+            .iter()
+            .zip(1u8..)
+            .map(|(&(text, state), n)| Endpoint {
+                id: id(text),
+                address: SocketAddr::from(([10, 0, 0, n], 8080)),
+                state,
+                instance: format!("hello-{text}"),
+            })
+            .collect(),
+    })
+}
+
+fn cluster(policy: Policy) -> Resource {
+    Resource::Cluster(tenbin_model::Cluster {
+        name: name("ns/hello/http"),
+        policy,
+        connect_timeout: Duration::from_millis(70),
+    })
+}
+
+fn set(resources: Vec<Resource>) -> Update {
+    Update {
+        set: resources,
+        removed: Vec::new(),
+    }
+}
+
+fn addresses(snapshot: &Snapshot) -> Vec<String> {
+    let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
+    cluster.endpoints().map(|(e, _)| e.address.to_string()).collect()
+}
+
+fn pick(snapshot: &Snapshot) -> crate::state::Picked {
+    let routed = snapshot.listener_at(0).route("any", "/").unwrap();
+    routed
+        .cluster
+        .pick(Time::default(), &mut Rng::new(1), &Tried::default())
+        .unwrap()
+}
+
+const READY: EndpointState = EndpointState::Ready;
+const DRAINING: EndpointState = EndpointState::Draining;
+
+#[test]
+fn a_sidecar_serves_its_app_before_any_update() {
+    let snapshot = Snapshot::bootstrap(sidecar(), 1);
+    let picked = pick(&snapshot);
+    assert_eq!(picked.endpoint.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(&*picked.endpoint.instance, "hello-own");
+    assert_eq!(snapshot.updates(), 0);
+}
+
+#[test]
+fn its_own_pod_is_reached_over_loopback() {
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let next = Snapshot::next(&first, set(vec![endpoints(&[("other", READY), ("own", READY)])]), 2);
+    assert_eq!(addresses(&next), ["10.0.0.1:8080", "127.0.0.1:8080"]);
+    assert_eq!(next.updates(), 1);
+}
+
+#[test]
+fn its_app_serves_again_when_no_endpoint_is_left() {
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let some = Snapshot::next(
+        &first,
+        set(vec![cluster(Policy::RoundRobin), endpoints(&[("other", READY)])]),
+        2,
+    );
+    assert_eq!(addresses(&some), ["10.0.0.1:8080"]);
+    let none = Snapshot::next(&some, set(vec![endpoints(&[])]), 3);
+    assert_eq!(addresses(&none), ["127.0.0.1:8080"]);
+    let gone = Update {
+        set: Vec::new(),
+        removed: vec![
+            (Kind::Endpoints, name("ns/hello/http")),
+            (Kind::Cluster, name("ns/hello/http")),
+        ],
+    };
+    assert_eq!(addresses(&Snapshot::next(&some, gone, 4)), ["127.0.0.1:8080"]);
+}
+
+#[test]
+fn live_state_survives_every_update_by_identity() {
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let before = Snapshot::next(&first, set(vec![endpoints(&[("a", READY), ("b", READY)])]), 2);
+    let picked = pick(&before);
+    let stats = Arc::clone(&picked.endpoint.stats);
+
+    // Its place and address change, others come, the policy changes: it is still the same.
+    let moved = endpoints(&[("0", READY), ("a", READY), ("b", READY)]);
+    let after = Snapshot::next(&before, set(vec![cluster(Policy::RoundRobin), moved]), 3);
+    let same = |snapshot: &Snapshot| {
+        let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
+        cluster
+            .endpoints()
+            .any(|(e, _)| Arc::ptr_eq(&e.stats, &stats) && e.id == picked.endpoint.id)
+    };
+    assert!(same(&after));
+
+    // It goes with an open request and comes back: the request still counts.
+    let without = Snapshot::next(&after, set(vec![endpoints(&[("0", READY)])]), 4);
+    assert!(!same(&without));
+    let back = Snapshot::next(&without, set(vec![endpoints(&[("a", READY), ("b", READY)])]), 5);
+    assert!(same(&back));
+    assert_eq!(stats.load.open(), 1);
+}
+
+#[test]
+fn what_did_not_change_is_the_same_object() {
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let before = Snapshot::next(&first, set(vec![endpoints(&[("a", READY)])]), 2);
+    let object = |snapshot: &Snapshot| {
+        let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
+        let (endpoint, role) = cluster.endpoints().next().unwrap();
+        (Arc::as_ptr(endpoint), role)
+    };
+    let drained = Snapshot::next(&before, set(vec![endpoints(&[("a", DRAINING)])]), 3);
+    assert_eq!(object(&before).0, object(&drained).0, "its connections live on");
+    assert_ne!(object(&before).1, object(&drained).1);
+    let other = Snapshot::next(&before, set(vec![]), 3);
+    assert!(Arc::ptr_eq(
+        before.cluster(&name("ns/hello/http")).unwrap(),
+        other.cluster(&name("ns/hello/http")).unwrap()
+    ));
+    assert!(Arc::ptr_eq(&before.listener_at(0).stats, &other.listener_at(0).stats));
+}
+
+#[test]
+fn draining_ones_serve_when_none_is_ready() {
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let next = Snapshot::next(&first, set(vec![endpoints(&[("a", DRAINING), ("b", READY)])]), 2);
+    assert_eq!(pick(&next).endpoint.id, id("b"));
+    let next = Snapshot::next(&next, set(vec![endpoints(&[("a", DRAINING)])]), 2);
+    assert_eq!(
+        (pick(&next).endpoint.id.clone(), pick(&next).reason),
+        (id("a"), Reason::Draining)
+    );
+}
+
+#[test]
+fn routes_settings_and_their_absence() {
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let update = set(vec![
+        cluster(Policy::RoundRobin),
+        Resource::Listener(tenbin_model::Listener {
+            name: name("ns/hello/http"),
+            address: "10.9.9.9:1".parse().unwrap(),
+            routes: name("table"),
+            header_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(2),
+        }),
+        Resource::Routes(RouteTable {
+            name: name("table"),
+            hosts: vec![VirtualHost {
+                name: "all".to_owned(),
+                domains: vec!["*".to_owned()],
+                routes: ["/x:nowhere", "/:ns/hello/http"]
+                    .iter()
+                    .filter_map(|text| text.split_once(':'))
+                    .map(|(prefix, target)| Route {
+                        prefix: prefix.to_owned(),
+                        cluster: name(target),
+                        response_timeout: Duration::from_secs(3),
+                    })
+                    .collect(),
+            }],
+        }),
+    ]);
+    let next = Snapshot::next(&first, update, 2);
+    let listener = next.listener_at(0);
+    assert_eq!(
+        listener.address.to_string(),
+        "[::]:15080",
+        "a sidecar stays where its Service sends to"
+    );
+    assert_eq!(
+        (listener.header_timeout, listener.idle_timeout),
+        (Duration::from_secs(1), Duration::from_secs(2))
+    );
+    assert_eq!(listener.route("h", "/x/y").unwrap_err(), Failure::NoCluster);
+    let routed = listener.route("h", "/").unwrap();
+    assert_eq!(routed.response_timeout, Duration::from_secs(3));
+    assert_eq!(routed.cluster.connect_timeout, Duration::from_millis(70));
+
+    let gone = Update {
+        set: Vec::new(),
+        removed: vec![(Kind::Listener, name("ns/hello/http")), (Kind::Routes, name("table"))],
+    };
+    let bare = Snapshot::next(&next, gone, 3);
+    assert!(
+        bare.listener_at(0).route("h", "/x/y").is_ok(),
+        "without routes everything goes to its own cluster"
+    );
+    assert_eq!(
+        bare.listener_at(0).header_timeout,
+        tenbin_model::Listener::DEFAULT_HEADER_TIMEOUT
+    );
+}
+
+#[test]
+fn without_a_pod_nothing_is_assumed() {
+    let bootstrap = Bootstrap {
+        own: None,
+        instance: String::new(),
+        ports: vec![Port {
+            name: name("edge"),
+            address: "127.0.0.1:0".parse().unwrap(),
+            app: None,
+        }],
+    };
+    let first = Snapshot::bootstrap(bootstrap, 1);
+    assert_eq!(first.listener_at(0).route("h", "/").unwrap_err(), Failure::NoRoute);
+    assert_eq!(first.clusters().count(), 0);
+}

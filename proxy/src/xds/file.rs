@@ -1,0 +1,460 @@
+//! Configuration from a YAML file made for people, for a proxy without a control plane: `examples/standalone.yaml`. It becomes
+//! the same [`Update`] that a stream would give, under the same bounds. Read once at start.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tenbin_model::{
+    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, FieldError, Listener, Policy, Resource, ResourceName,
+    Route, RouteTable, Update, VirtualHost, bounds,
+};
+
+/// The largest file, in bytes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// What a file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standalone {
+    /// All listeners, routes, clusters and endpoints.
+    pub update: Update,
+    /// Where `/readyz` and `/metrics` are answered; nowhere if none.
+    pub status: Option<SocketAddr>,
+    /// The admin socket; none if none.
+    pub admin: Option<PathBuf>,
+}
+
+/// Why a file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It can't be read.
+    #[error("{path}: {error}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is not YAML of the right shape; the text shows the place.
+    #[error("{path}: {error}")]
+    Yaml {
+        /// The file.
+        path: String,
+        /// Where and why.
+        error: Box<serde_saphyr::Error>,
+    },
+    /// A value in it is not accepted.
+    #[error("{path}: {error}")]
+    Field {
+        /// The file.
+        path: String,
+        /// Which field, which value, what would be accepted.
+        error: FieldError,
+    },
+}
+
+/// Reads and judges a file.
+///
+/// # Errors
+/// The file, and in it the first field that can't be accepted.
+pub fn load(path: &Path) -> Result<Standalone, LoadError> {
+    let name = path.display().to_string();
+    let mut text = String::new();
+    let file = std::fs::File::open(path);
+    match file.and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)) {
+        Ok(_) => parse(&name, &text),
+        Err(error) => Err(LoadError::Read { path: name, error }),
+    }
+}
+
+fn parse(path: &str, text: &str) -> Result<Standalone, LoadError> {
+    let file: File = serde_saphyr::from_str(text).map_err(|error| LoadError::Yaml {
+        path: path.to_owned(),
+        error: Box::new(error),
+    })?;
+    file.judge().map_err(|error| LoadError::Field {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    status: Option<String>,
+    admin: Option<PathBuf>,
+    listeners: Vec<ListenerItem>,
+    clusters: Vec<ClusterItem>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ListenerItem {
+    name: String,
+    address: String,
+    header_timeout: Option<String>,
+    idle_timeout: Option<String>,
+    routes: Vec<RouteItem>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RouteItem {
+    host: Option<String>,
+    prefix: Option<String>,
+    cluster: String,
+    response_timeout: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ClusterItem {
+    name: String,
+    algorithm: Option<String>,
+    connect_timeout: Option<String>,
+    endpoints: Vec<String>,
+}
+
+impl File {
+    fn judge(self) -> Result<Standalone, FieldError> {
+        if self.listeners.is_empty() {
+            return Err(FieldError::new("listeners", "[]", "at least one listener"));
+        }
+        let mut set = Vec::new();
+        let mut clusters = BTreeSet::new();
+        for (i, item) in self.clusters.iter().enumerate() {
+            let path = format!("clusters[{i}]");
+            let (cluster, endpoints) = item.judge().map_err(|e| e.within(&path))?;
+            unique(&mut clusters, &path, &cluster.name)?;
+            set.extend([Resource::Cluster(cluster), Resource::Endpoints(endpoints)]);
+        }
+        let mut names = BTreeSet::new();
+        for (i, item) in self.listeners.iter().enumerate() {
+            let path = format!("listeners[{i}]");
+            let (listener, routes) = item.judge(&clusters).map_err(|e| e.within(&path))?;
+            unique(&mut names, &path, &listener.name)?;
+            set.extend([Resource::Listener(listener), Resource::Routes(routes)]);
+        }
+        let status = self.status.map(|text| socket("status", &text)).transpose()?;
+        Ok(Standalone {
+            update: Update {
+                set,
+                removed: Vec::new(),
+            },
+            status,
+            admin: self.admin,
+        })
+    }
+}
+
+impl ListenerItem {
+    /// The listener and its route table, which has the same name. Routes of one host stay in their order.
+    fn judge(&self, clusters: &BTreeSet<ResourceName>) -> Result<(Listener, RouteTable), FieldError> {
+        let name = ResourceName::parse("name", &self.name)?;
+        let mut hosts: Vec<VirtualHost> = Vec::new();
+        if self.routes.is_empty() || self.routes.len() > bounds::MAX_ROUTES {
+            let accepted = format!("1 to {} routes", bounds::MAX_ROUTES);
+            return Err(FieldError::new("routes", self.routes.len(), accepted));
+        }
+        for (i, item) in self.routes.iter().enumerate() {
+            let path = format!("routes[{i}]");
+            let (domain, route) = item.judge(clusters).map_err(|e| e.within(&path))?;
+            match hosts.iter_mut().find(|host| host.name == domain) {
+                Some(host) => host.routes.push(route),
+                None => hosts.push(VirtualHost {
+                    name: domain.clone(),
+                    domains: vec![domain],
+                    routes: vec![route],
+                }),
+            }
+        }
+        let listener = Listener {
+            name: name.clone(),
+            address: socket("address", &self.address)?,
+            routes: name.clone(),
+            header_timeout: time(
+                "headerTimeout",
+                self.header_timeout.as_deref(),
+                Listener::DEFAULT_HEADER_TIMEOUT,
+            )?,
+            idle_timeout: time(
+                "idleTimeout",
+                self.idle_timeout.as_deref(),
+                Listener::DEFAULT_IDLE_TIMEOUT,
+            )?,
+        };
+        Ok((listener, RouteTable { name, hosts }))
+    }
+}
+
+impl RouteItem {
+    /// The domain and its route.
+    fn judge(&self, clusters: &BTreeSet<ResourceName>) -> Result<(String, Route), FieldError> {
+        let cluster = ResourceName::parse("cluster", &self.cluster)?;
+        if !clusters.contains(&cluster) {
+            let known: Vec<&str> = clusters.iter().take(8).map(ResourceName::as_str).collect();
+            let accepted = format!("the name of a cluster of this file, as {}", known.join(", "));
+            return Err(FieldError::new("cluster", &self.cluster, accepted));
+        }
+        let host = bounds::domain("host", self.host.as_deref().unwrap_or("*"))?;
+        let route = Route {
+            prefix: bounds::prefix("prefix", self.prefix.as_deref().unwrap_or("/"))?,
+            cluster,
+            response_timeout: time(
+                "responseTimeout",
+                self.response_timeout.as_deref(),
+                Route::DEFAULT_RESPONSE_TIMEOUT,
+            )?,
+        };
+        Ok((host, route))
+    }
+}
+
+impl ClusterItem {
+    fn judge(&self) -> Result<(Cluster, EndpointSet), FieldError> {
+        let name = ResourceName::parse("name", &self.name)?;
+        let policy = match self.algorithm.as_deref() {
+            None => Policy::default(),
+            Some("RoundRobin") => Policy::RoundRobin,
+            Some("LeastRequest") => Policy::LeastRequest,
+            Some(other) => return Err(FieldError::new("algorithm", other, "RoundRobin or LeastRequest")),
+        };
+        let cluster = Cluster {
+            name: name.clone(),
+            policy,
+            connect_timeout: time(
+                "connectTimeout",
+                self.connect_timeout.as_deref(),
+                Cluster::DEFAULT_CONNECT_TIMEOUT,
+            )?,
+        };
+        if self.endpoints.len() > EndpointSet::MAX {
+            let accepted = format!("at most {} endpoints", EndpointSet::MAX);
+            return Err(FieldError::new("endpoints", self.endpoints.len(), accepted));
+        }
+        let mut seen = BTreeSet::new();
+        let mut endpoints = Vec::with_capacity(self.endpoints.len());
+        for (i, text) in self.endpoints.iter().enumerate() {
+            let path = format!("endpoints[{i}]");
+            let address = socket(&path, text)?;
+            if address.port() == 0 || !seen.insert(address) {
+                return Err(FieldError::new(
+                    path,
+                    text,
+                    "an address that no other endpoint has, its port not 0",
+                ));
+            }
+            endpoints.push(Endpoint {
+                // Without pods an endpoint is who it is by its address.
+                id: EndpointId::parse(&path, &address.to_string())?,
+                address,
+                state: EndpointState::Ready,
+                instance: address.to_string(),
+            });
+        }
+        endpoints.sort_by(|a, b| a.id.cmp(&b.id));
+        let endpoints = EndpointSet {
+            cluster: name,
+            endpoints,
+        };
+        Ok((cluster, endpoints))
+    }
+}
+
+fn unique(names: &mut BTreeSet<ResourceName>, path: &str, name: &ResourceName) -> Result<(), FieldError> {
+    if names.insert(name.clone()) {
+        Ok(())
+    } else {
+        let path = format!("{path}.name");
+        Err(FieldError::new(path, name, "a name that no other of its kind has"))
+    }
+}
+
+fn socket(path: &str, text: &str) -> Result<SocketAddr, FieldError> {
+    text.parse()
+        .map_err(|_| FieldError::new(path, text, "an IP address and a port, as 127.0.0.1:8080 or [::1]:8080"))
+}
+
+/// A time as `500ms`, `30s`, `10m` or `1h`.
+fn time(path: &str, text: Option<&str>, default: Duration) -> Result<Duration, FieldError> {
+    let Some(text) = text else { return Ok(default) };
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let time = millis.zip(number.parse::<u64>().ok());
+    match time.and_then(|(unit, number)| number.checked_mul(unit)) {
+        Some(millis) => bounds::timeout(path, Duration::from_millis(millis)),
+        None => Err(FieldError::new(path, text, "a time as 500ms, 30s, 10m or 1h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "
+listeners:
+  - name: web
+    address: 127.0.0.1:8080
+    routes:
+      - cluster: hello
+clusters:
+  - name: hello
+    endpoints: ['127.0.0.1:9002', '127.0.0.1:9001']
+";
+
+    fn error(from: &str, to: &str) -> String {
+        assert!(SMALL.contains(from), "{from}");
+        parse("t.yaml", &SMALL.replacen(from, to, 1)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_example_is_read_whole() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/standalone.yaml");
+        let standalone = load(Path::new(path)).unwrap();
+        assert!(standalone.status.is_some());
+        assert!(standalone.admin.is_some());
+        let kinds: Vec<_> = standalone.update.set.iter().map(Resource::kind).collect();
+        use tenbin_model::Kind::{Cluster, Endpoints, Listener, Routes};
+        assert_eq!(kinds, [Cluster, Endpoints, Cluster, Endpoints, Listener, Routes]);
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let standalone = parse("t.yaml", SMALL).unwrap();
+        let name = ResourceName::parse("name", "hello").unwrap();
+        let web = ResourceName::parse("name", "web").unwrap();
+        let endpoint = |address: &str| Endpoint {
+            id: EndpointId::parse("id", address).unwrap(),
+            address: address.parse().unwrap(),
+            state: EndpointState::Ready,
+            instance: address.to_owned(),
+        };
+        let expected = vec![
+            Resource::Cluster(Cluster {
+                name: name.clone(),
+                policy: Policy::LeastRequest,
+                connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
+            }),
+            Resource::Endpoints(EndpointSet {
+                cluster: name.clone(),
+                endpoints: vec![endpoint("127.0.0.1:9001"), endpoint("127.0.0.1:9002")],
+            }),
+            Resource::Listener(Listener {
+                name: web.clone(),
+                address: ([127, 0, 0, 1], 8080).into(),
+                routes: web.clone(),
+                header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
+                idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+            }),
+            Resource::Routes(RouteTable {
+                name: web,
+                hosts: vec![VirtualHost {
+                    name: "*".to_owned(),
+                    domains: vec!["*".to_owned()],
+                    routes: vec![Route {
+                        prefix: "/".to_owned(),
+                        cluster: name,
+                        response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                    }],
+                }],
+            }),
+        ];
+        assert_eq!(standalone.update.set, expected);
+        assert_eq!((standalone.status, standalone.admin), (None, None));
+    }
+
+    #[test]
+    fn routes_of_one_host_come_together_in_their_order() {
+        let text = SMALL.replace(
+            "      - cluster: hello\n",
+            "      - {host: a.example, prefix: /x, cluster: hello, responseTimeout: 500ms}
+      - {cluster: hello}
+      - {host: a.example, cluster: hello, responseTimeout: 2m}\n",
+        );
+        let standalone = parse("t.yaml", &text).unwrap();
+        let Some(Resource::Routes(table)) = standalone.update.set.last() else {
+            panic!("no routes")
+        };
+        let hosts: Vec<_> = table.hosts.iter().map(|h| (h.name.as_str(), h.routes.len())).collect();
+        assert_eq!(hosts, [("a.example", 2), ("*", 1)]);
+        assert_eq!(table.hosts[0].routes[0].prefix, "/x");
+        assert_eq!(table.hosts[0].routes[0].response_timeout, Duration::from_millis(500));
+        assert_eq!(table.hosts[0].routes[1].response_timeout, Duration::from_secs(120));
+    }
+
+    #[test]
+    fn mistakes_are_told_by_field_and_value() {
+        for (from, to, told) in [
+            (
+                "127.0.0.1:8080",
+                "localhost:8080",
+                "t.yaml: listeners[0].address: \"localhost:8080\" is not accepted",
+            ),
+            (
+                "cluster: hello",
+                "cluster: helo",
+                "listeners[0].routes[0].cluster: \"helo\" is not accepted",
+            ),
+            (
+                "cluster: hello",
+                "{cluster: hello, host: '*.a'}",
+                "listeners[0].routes[0].host: \"*.a\"",
+            ),
+            (
+                "cluster: hello",
+                "{cluster: hello, prefix: x}",
+                "listeners[0].routes[0].prefix: \"x\"",
+            ),
+            (
+                "cluster: hello",
+                "{cluster: hello, responseTimeout: 5}",
+                "listeners[0].routes[0].responseTimeout: \"5\"",
+            ),
+            (
+                "cluster: hello",
+                "{cluster: hello, responseTimeout: 0s}",
+                "responseTimeout: \"0ns\"",
+            ),
+            (
+                "'127.0.0.1:9002'",
+                "'127.0.0.1:9001'",
+                "clusters[0].endpoints[1]: \"127.0.0.1:9001\"",
+            ),
+            (
+                "'127.0.0.1:9002'",
+                "'127.0.0.1:0'",
+                "clusters[0].endpoints[0]: \"127.0.0.1:0\"",
+            ),
+            (
+                "endpoints:",
+                "algorithm: Best\n    endpoints:",
+                "clusters[0].algorithm: \"Best\"",
+            ),
+            ("listeners:", "status: here\nlisteners:", "status: \"here\""),
+            ("endpoints:", "endpoint:", "endpoint"),
+            ("    routes:", "    timeout: 3s\n    routes:", "timeout"),
+        ] {
+            let error = error(from, to);
+            assert!(error.contains(told), "{to}: {error}");
+        }
+        let twice = SMALL.replace("clusters:", "clusters:\n  - {name: hello, endpoints: []}");
+        let error = parse("t.yaml", &twice).unwrap_err().to_string();
+        assert!(error.contains("clusters[1].name: \"hello\""), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = load(Path::new("no-such-file.yaml")).unwrap_err().to_string();
+        assert!(error.starts_with("no-such-file.yaml: "), "{error}");
+    }
+}

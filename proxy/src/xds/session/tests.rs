@@ -1,0 +1,404 @@
+//! Each rule of the proxy's side, one test: responses in; updates, answers and subscriptions out.
+
+use std::time::Duration;
+
+use envoy_types::pb::google::protobuf::Any;
+use tenbin_model::{
+    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Policy, Resource, Route, RouteTable,
+    VirtualHost,
+};
+
+use super::*;
+
+const WEB: &str = "shop/hello/web";
+
+fn name(text: &str) -> ResourceName {
+    ResourceName::parse("name", text).unwrap()
+}
+
+fn listener(routes: &str) -> Resource {
+    Resource::Listener(Listener {
+        name: name(WEB),
+        address: ([0, 0, 0, 0], 15080).into(),
+        routes: name(routes),
+        header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
+        idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+    })
+}
+
+fn routes(table: &str, clusters: &[&str]) -> Resource {
+    let route = |cluster: &&str| Route {
+        prefix: format!("/{cluster}"),
+        cluster: name(cluster),
+        response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+    };
+    Resource::Routes(RouteTable {
+        name: name(table),
+        hosts: vec![VirtualHost {
+            name: "all".to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: clusters.iter().map(route).collect(),
+        }],
+    })
+}
+
+fn cluster(text: &str, seconds: u64) -> Resource {
+    Resource::Cluster(Cluster {
+        name: name(text),
+        policy: Policy::LeastRequest,
+        connect_timeout: Duration::from_secs(seconds),
+    })
+}
+
+fn endpoints(cluster: &str, last: u8) -> Resource {
+    Resource::Endpoints(EndpointSet {
+        cluster: name(cluster),
+        endpoints: vec![Endpoint {
+            id: EndpointId::parse("id", &format!("uid-{last}")).unwrap(),
+            address: ([10, 0, 0, last], 8080).into(),
+            state: EndpointState::Ready,
+            instance: "i".to_owned(),
+        }],
+    })
+}
+
+fn sent(resource: &Resource, version: &str) -> XdsResource {
+    XdsResource {
+        name: resource.name().as_str().to_owned(),
+        version: version.to_owned(),
+        resource: Some(xds::encode(resource)),
+        ..XdsResource::default()
+    }
+}
+
+fn response(kind: Kind, resources: Vec<XdsResource>, removed: &[&str]) -> DeltaDiscoveryResponse {
+    DeltaDiscoveryResponse {
+        type_url: kind.type_url().to_owned(),
+        nonce: "n".to_owned(),
+        resources,
+        removed_resources: removed.iter().map(ToString::to_string).collect(),
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+fn set(resource: &Resource) -> DeltaDiscoveryResponse {
+    response(resource.kind(), vec![sent(resource, "v")], &[])
+}
+
+fn gone(kind: Kind, name: &str) -> DeltaDiscoveryResponse {
+    response(kind, vec![], &[name])
+}
+
+/// Kind, subscribed and unsubscribed names of each request.
+fn asked(requests: &[DeltaDiscoveryRequest]) -> Vec<(Kind, Vec<&str>, Vec<&str>)> {
+    let asked = requests.iter().map(|r| {
+        let subscribed = r.resource_names_subscribe.iter().map(String::as_str).collect();
+        let dropped = r.resource_names_unsubscribe.iter().map(String::as_str).collect();
+        (Kind::from_type_url(&r.type_url).unwrap(), subscribed, dropped)
+    });
+    asked.collect()
+}
+
+/// Kinds and names that an update sets and removes.
+fn changes(judged: &Judged) -> (Vec<(Kind, &str)>, Vec<(Kind, &str)>) {
+    let Some(update) = &judged.update else {
+        return (vec![], vec![]);
+    };
+    let set = update.set.iter().map(|r| (r.kind(), r.name().as_str())).collect();
+    let removed = update
+        .removed
+        .iter()
+        .map(|(kind, name)| (*kind, name.as_str()))
+        .collect();
+    (set, removed)
+}
+
+fn session() -> Session {
+    let mut session = Session::new("node".to_owned(), vec![name(WEB)]);
+    session.connect();
+    session
+}
+
+/// A session that serves by listener and routes `WEB` and by cluster `a`.
+fn serving() -> Session {
+    let mut session = session();
+    session.on_response(set(&listener(WEB)));
+    session.on_response(set(&routes(WEB, &["a"])));
+    session.on_response(set(&cluster("a", 1)));
+    let last = session.on_response(set(&endpoints("a", 1)));
+    assert!(last.update.is_some());
+    session
+}
+
+#[test]
+fn a_new_stream_tells_who_asks_and_asks_for_its_listeners() {
+    let mut session = Session::new("shop/pod-1".to_owned(), vec![name(WEB)]);
+    let requests = session.connect();
+    assert_eq!(asked(&requests), [(Kind::Listener, vec![WEB], vec![])]);
+    assert_eq!(requests[0].node.as_ref().unwrap().id, "shop/pod-1");
+    assert!(requests[0].response_nonce.is_empty());
+}
+
+#[test]
+fn references_are_followed_and_the_answer_comes_first() {
+    let mut session = session();
+    let judged = session.on_response(set(&listener("table")));
+    assert_eq!(judged.requests[0].response_nonce, "n");
+    assert_eq!(judged.requests[0].error_detail, None);
+    assert_eq!(asked(&judged.requests[1..]), [(Kind::Routes, vec!["table"], vec![])]);
+    assert!(judged.requests[1].response_nonce.is_empty());
+    let judged = session.on_response(set(&routes("table", &["a", "b", "a"])));
+    assert_eq!(
+        asked(&judged.requests[1..]),
+        [
+            (Kind::Cluster, vec!["a", "b"], vec![]),
+            (Kind::Endpoints, vec!["a", "b"], vec![])
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_put_in_use_before_it_is_whole() {
+    let mut session = session();
+    for resource in [
+        listener(WEB),
+        routes(WEB, &["a", "b"]),
+        cluster("a", 1),
+        endpoints("a", 1),
+        cluster("b", 1),
+    ] {
+        assert_eq!(session.on_response(set(&resource)).update, None, "{resource:?}");
+    }
+    let judged = session.on_response(set(&endpoints("b", 2)));
+    let (set, removed) = changes(&judged);
+    assert_eq!(
+        set,
+        [
+            (Kind::Cluster, "a"),
+            (Kind::Cluster, "b"),
+            (Kind::Endpoints, "a"),
+            (Kind::Endpoints, "b"),
+            (Kind::Listener, WEB),
+            (Kind::Routes, WEB)
+        ]
+    );
+    assert!(removed.is_empty());
+}
+
+#[test]
+fn a_cluster_that_has_no_endpoints_to_wait_for_is_whole() {
+    let mut session = session();
+    session.on_response(set(&listener(WEB)));
+    session.on_response(set(&routes(WEB, &["a"])));
+    session.on_response(set(&cluster("a", 1)));
+    let judged = session.on_response(gone(Kind::Endpoints, "a"));
+    assert_eq!(changes(&judged).0.len(), 3);
+}
+
+#[test]
+fn an_endpoint_change_is_an_update_of_the_endpoints_alone() {
+    let mut session = serving();
+    let judged = session.on_response(set(&endpoints("a", 9)));
+    assert_eq!(changes(&judged), (vec![(Kind::Endpoints, "a")], vec![]));
+    assert_eq!(judged.requests.len(), 1);
+    let same = session.on_response(set(&endpoints("a", 9)));
+    assert_eq!(same.update, None, "the same content again is no update");
+}
+
+#[test]
+fn new_routes_wait_for_their_cluster_and_take_the_old_one_with_them() {
+    let mut session = serving();
+    let judged = session.on_response(set(&routes(WEB, &["b"])));
+    assert_eq!(judged.update, None);
+    assert_eq!(
+        asked(&judged.requests[1..]),
+        [(Kind::Cluster, vec!["b"], vec![]), (Kind::Endpoints, vec!["b"], vec![])],
+        "the old one is still in use"
+    );
+    assert_eq!(session.on_response(set(&cluster("b", 1))).update, None);
+    let judged = session.on_response(set(&endpoints("b", 2)));
+    assert_eq!(
+        changes(&judged),
+        (
+            vec![(Kind::Cluster, "b"), (Kind::Endpoints, "b"), (Kind::Routes, WEB)],
+            vec![(Kind::Cluster, "a"), (Kind::Endpoints, "a")]
+        )
+    );
+    assert_eq!(
+        asked(&judged.requests[1..]),
+        [(Kind::Cluster, vec![], vec!["a"]), (Kind::Endpoints, vec![], vec!["a"])]
+    );
+}
+
+#[test]
+fn what_is_taken_away_stays_while_it_is_in_use() {
+    let mut session = serving();
+    for kind in [Kind::Cluster, Kind::Endpoints, Kind::Routes] {
+        let name = if kind == Kind::Routes { WEB } else { "a" };
+        assert_eq!(session.on_response(gone(kind, name)).update, None, "{kind:?}");
+    }
+    let judged = session.on_response(gone(Kind::Listener, WEB));
+    assert_eq!(
+        changes(&judged).1.len(),
+        4,
+        "nothing names a listener: it goes, and what it named"
+    );
+    assert_eq!(*session.used(), Resources::default());
+}
+
+#[test]
+fn a_bad_resource_is_refused_alone_and_its_last_good_version_stays() {
+    let mut session = session();
+    session.on_response(set(&listener(WEB)));
+    session.on_response(set(&routes(WEB, &["a", "b"])));
+    session.on_response(response(
+        Kind::Cluster,
+        vec![sent(&cluster("a", 1), "1"), sent(&cluster("b", 1), "1")],
+        &[],
+    ));
+    session.on_response(response(
+        Kind::Endpoints,
+        vec![sent(&endpoints("a", 1), "1"), sent(&endpoints("b", 2), "1")],
+        &[],
+    ));
+    let bad = cluster("a", 0);
+    let judged = session.on_response(response(
+        Kind::Cluster,
+        vec![sent(&bad, "2"), sent(&cluster("b", 2), "2")],
+        &[],
+    ));
+    assert_eq!(changes(&judged), (vec![(Kind::Cluster, "b")], vec![]));
+    let error = judged.requests[0].error_detail.as_ref().unwrap();
+    assert_eq!(error.code, 3);
+    assert_eq!(
+        error.message,
+        "a: connect_timeout: \"0ns\" is not accepted, expected a time of 1ms to 7 days"
+    );
+    assert_eq!(judged.rejected.len(), 1);
+    let versions = |kind: Kind, session: &mut Session| {
+        let requests = session.connect();
+        let request = requests.into_iter().find(|r| r.type_url == kind.type_url()).unwrap();
+        request.initial_resource_versions
+    };
+    let held = versions(Kind::Cluster, &mut session);
+    assert_eq!((held["a"].as_str(), held["b"].as_str()), ("1", "2"));
+}
+
+#[test]
+fn a_new_stream_asks_for_everything_again_with_the_versions_here_and_clusters_first() {
+    let mut session = serving();
+    let requests = session.connect();
+    assert_eq!(
+        asked(&requests),
+        [
+            (Kind::Cluster, vec!["a"], vec![]),
+            (Kind::Endpoints, vec!["a"], vec![]),
+            (Kind::Listener, vec![WEB], vec![]),
+            (Kind::Routes, vec![WEB], vec![]),
+        ]
+    );
+    for request in &requests {
+        let versions: Vec<&str> = request.initial_resource_versions.values().map(String::as_str).collect();
+        assert_eq!(versions, ["v"]);
+    }
+    assert!(requests[0].node.is_some());
+    assert!(requests[1].node.is_none());
+}
+
+#[test]
+fn a_name_twice_in_one_response_is_refused_and_the_others_count() {
+    let mut session = serving();
+    session.on_response(set(&routes(WEB, &["a", "b"])));
+    session.on_response(set(&cluster("b", 1)));
+    let both = vec![
+        sent(&endpoints("a", 7), "1"),
+        sent(&endpoints("b", 2), "1"),
+        sent(&endpoints("a", 8), "2"),
+    ];
+    let judged = session.on_response(response(Kind::Endpoints, both, &[]));
+    assert!(
+        judged.requests[0]
+            .error_detail
+            .as_ref()
+            .unwrap()
+            .message
+            .starts_with("a: name: \"a\"")
+    );
+    let (set, _) = changes(&judged);
+    assert!(
+        set.contains(&(Kind::Endpoints, "b")) && !set.contains(&(Kind::Endpoints, "a")),
+        "{set:?}"
+    );
+    let judged = session.on_response(response(Kind::Endpoints, vec![sent(&endpoints("a", 7), "1")], &["a"]));
+    assert_eq!(judged.rejected.len(), 1, "set and removed at once");
+    assert_eq!(judged.update, None);
+}
+
+#[test]
+fn a_resource_under_another_name_is_refused() {
+    let mut session = serving();
+    let mut wrong = sent(&endpoints("b", 1), "1");
+    wrong.name = "a".to_owned();
+    let judged = session.on_response(response(Kind::Endpoints, vec![wrong], &[]));
+    assert_eq!(judged.rejected[0].error.path, "name");
+    assert_eq!(judged.update, None);
+}
+
+#[test]
+fn what_was_not_asked_for_is_left_aside() {
+    let mut session = serving();
+    let mut broken = sent(&cluster("other", 1), "1");
+    broken.resource = Some(Any::default());
+    let judged = session.on_response(response(Kind::Cluster, vec![broken], &["another"]));
+    assert_eq!(judged.update, None);
+    assert!(judged.rejected.is_empty());
+    assert_eq!(judged.requests.len(), 1, "an ACK");
+}
+
+#[test]
+fn a_heartbeat_without_a_body_changes_nothing() {
+    let mut session = serving();
+    let mut heartbeat = sent(&cluster("a", 1), "v");
+    heartbeat.resource = None;
+    let judged = session.on_response(response(Kind::Cluster, vec![heartbeat], &[]));
+    assert_eq!((judged.update, judged.rejected.len()), (None, 0));
+}
+
+#[test]
+fn a_response_of_a_type_nobody_asked_for_is_refused() {
+    let mut unknown = set(&cluster("a", 1));
+    unknown.type_url = "type.googleapis.com/x.Y".to_owned();
+    let judged = session().on_response(unknown);
+    assert_eq!(judged.requests[0].type_url, "type.googleapis.com/x.Y");
+    assert!(judged.requests[0].error_detail.is_some());
+}
+
+#[test]
+fn the_reason_of_a_rejection_is_bounded() {
+    let mut session = session();
+    let names: Vec<String> = (0..500).map(|i| format!("cluster-{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    session.on_response(set(&listener(WEB)));
+    session.on_response(set(&routes(WEB, &names)));
+    let bad = names.iter().map(|name| sent(&cluster(name, 0), "1")).collect();
+    let judged = session.on_response(response(Kind::Cluster, bad, &[]));
+    assert_eq!(judged.rejected.len(), 500);
+    let message = &judged.requests[0].error_detail.as_ref().unwrap().message;
+    assert_eq!(message.chars().count(), REASON);
+}
+
+#[test]
+fn a_listener_that_moves_to_another_table_waits_for_it() {
+    let mut session = serving();
+    let judged = session.on_response(set(&listener("next")));
+    assert_eq!(judged.update, None);
+    assert_eq!(asked(&judged.requests[1..]), [(Kind::Routes, vec!["next"], vec![])]);
+    let judged = session.on_response(set(&routes("next", &["a"])));
+    assert_eq!(
+        changes(&judged),
+        (
+            vec![(Kind::Listener, WEB), (Kind::Routes, "next")],
+            vec![(Kind::Routes, WEB)]
+        )
+    );
+}

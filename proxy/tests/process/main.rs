@@ -1,0 +1,18 @@
+//! The proxy as a process: the real binary between real sockets on loopback. What needs no socket is tested beside the code.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests start tasks and look at the clock to give up waiting"
+)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod admin;
+mod backend;
+mod client;
+mod drain;
+mod failures;
+mod harness;
+mod limits;
+mod shares;
+mod sidecar;
+mod traffic;
