@@ -1,6 +1,7 @@
 //! The operator's session and the proxy's, joined in memory: whatever a seed does to them (streams dropped in any state,
 //! reconnects to a replica that lags, kinds overtaking each other, messages twice, contents that are bad or incomplete), every
 //! update leaves the proxy whole, and at the end both agree without a resource more than needed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

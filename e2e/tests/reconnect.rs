@@ -1,5 +1,6 @@
 //! The proxy's client against the operator's server, over real TLS on loopback: what a proxy has it keeps through the loss of
 //! its replica, and finds the next one with the token and the CA of the day.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::net::SocketAddr;
 use std::path::Path;

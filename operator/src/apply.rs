@@ -183,7 +183,8 @@ impl Applier {
             return Some(done);
         }
         let current = &view.app.spec;
-        let is_accepted = view.accepted.as_ref() == Some(current) || memory.has_accepted(view.generation(), Instant::now());
+        let is_accepted =
+            view.accepted.as_ref() == Some(current) || memory.has_accepted(view.generation(), Instant::now());
         if !is_accepted {
             let input = hash((view.generation(), format!("{:?}", view.settings)));
             let standing = memory.trial.standing(input, Instant::now());
@@ -202,7 +203,11 @@ impl Applier {
                 done.fail(problems, left);
             }
         }
-        let kept = if is_accepted { Some(current) } else { view.accepted.as_ref() };
+        let kept = if is_accepted {
+            Some(current)
+        } else {
+            view.accepted.as_ref()
+        };
         if let Some(spec) = kept {
             self.upkeep(view, memory, spec, &mut done).await?;
         }
@@ -246,7 +251,13 @@ impl Applier {
         Some(())
     }
 
-    async fn keep_up(&self, view: &View, memory: &mut Memory, spec: &BalancedAppSpec, done: &mut Done) -> Result<(), Stop> {
+    async fn keep_up(
+        &self,
+        view: &View,
+        memory: &mut Memory,
+        spec: &BalancedAppSpec,
+        done: &mut Done,
+    ) -> Result<(), Stop> {
         let intents = intents(view, spec)?;
         let planned = self.plan(view, memory, &intents).await?;
         let drifted = planned.iter().any(|step| step.need == Need::Repair);
@@ -323,7 +334,10 @@ impl Applier {
             Ok(result) => {
                 request(&title, async { result }).await?;
                 info!(app = %view.key, revision = name, generation = view.generation(), "spec accepted");
-                let text = format!("generation {} is carried out (ControllerRevision {name})", view.generation());
+                let text = format!(
+                    "generation {} is carried out (ControllerRevision {name})",
+                    view.generation()
+                );
                 self.notes
                     .publish(Note::normal(view.app.object_ref(&()), "Accepted", text));
             }

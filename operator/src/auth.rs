@@ -158,7 +158,11 @@ impl Authenticator {
             .body(body)
             .map_err(|_| Refusal::BadToken)?;
         self.metrics.token_reviews.inc();
-        let answer = self.client.request_text(request).await.map_err(|_| Refusal::Unavailable)?;
+        let answer = self
+            .client
+            .request_text(request)
+            .await
+            .map_err(|_| Refusal::Unavailable)?;
         let review: TokenReview = serde_json::from_str(&answer).map_err(|_| Refusal::Unavailable)?;
         review::judge(review.status.unwrap_or_default(), audience)
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::{Api, ObjectMeta, PostParams};
-use kube::runtime::watcher::{self, Event as WatchEvent, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event as WatchEvent, watcher};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -133,7 +133,10 @@ impl Keeper {
             }
             Err(reason) => {
                 self.metrics.certificate_ok.set(0);
-                warn!(secret = SECRET, reason, "certificate of the stream refused; the last good one stays");
+                warn!(
+                    secret = SECRET,
+                    reason, "certificate of the stream refused; the last good one stays"
+                );
                 let regarding = ObjectReference {
                     api_version: Some("v1".to_owned()),
                     kind: Some("Secret".to_owned()),
@@ -170,7 +173,10 @@ impl Keeper {
             Ok(Ok(_)) => info!(secret = SECRET, "CA and certificate of the stream made"),
             Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => {}
             Ok(Err(error)) => warn!(secret = SECRET, %error, "CA and certificate of the stream not stored; retrying"),
-            Err(_) => warn!(secret = SECRET, "CA and certificate of the stream not stored in time; retrying"),
+            Err(_) => warn!(
+                secret = SECRET,
+                "CA and certificate of the stream not stored in time; retrying"
+            ),
         }
     }
 }

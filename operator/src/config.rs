@@ -159,12 +159,7 @@ mod tests {
     fn namespaces_are_trimmed_sorted_and_unique() {
         let config = parse(&["--watch-namespaces=b, a,,b"]).expect("valid");
         assert_eq!(config.namespaces(), ["a", "b"]);
-        assert!(
-            parse(&["--watch-namespaces="])
-                .expect("valid")
-                .namespaces()
-                .is_empty()
-        );
+        assert!(parse(&["--watch-namespaces="]).expect("valid").namespaces().is_empty());
     }
 
     #[test]
@@ -186,7 +181,9 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_refused_with_what_would_be_accepted() {
-        let error = parse(&["--proxy-pull-policy=Sometimes"]).expect_err("refused").to_string();
+        let error = parse(&["--proxy-pull-policy=Sometimes"])
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains("Always, IfNotPresent or Never"), "{error}");
         let error = parse(&["--proxy-resources=cpu=1"]).expect_err("refused").to_string();
         assert!(error.contains("expected JSON"), "{error}");

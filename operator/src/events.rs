@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, PostParams};
 use kube::Client;
+use kube::api::{Api, PostParams};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
@@ -131,6 +131,10 @@ pub async fn publish_all(client: Client, reporter: String, mut notes: mpsc::Rece
                 count(&metrics, "published");
                 continue;
             }
+            Ok(Err(error)) if is_going(&error) => {
+                count(&metrics, "dropped");
+                continue;
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
@@ -139,6 +143,11 @@ pub async fn publish_all(client: Client, reporter: String, mut notes: mpsc::Rece
             warn!(reason, "events can't be published");
         }
     }
+}
+
+/// Nobody will read the events of a namespace that is being deleted.
+fn is_going(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden() && status.message.contains("being terminated"))
 }
 
 /// A bucket of tokens per object.
@@ -179,7 +188,8 @@ mod tests {
     fn an_object_gets_a_burst_and_then_one_per_refill() {
         let mut limit = Limit::default();
         let start = Instant::now();
-        let allowed = |limit: &mut Limit, uid: &str, now| (0..100).filter(|_| limit.allows(uid.to_owned(), now)).count();
+        let allowed =
+            |limit: &mut Limit, uid: &str, now| (0..100).filter(|_| limit.allows(uid.to_owned(), now)).count();
         assert_eq!(allowed(&mut limit, "a", start), BURST as usize);
         assert_eq!(allowed(&mut limit, "b", start), BURST as usize);
         assert_eq!(allowed(&mut limit, "a", start + REFILL * 2), 2);

@@ -99,7 +99,11 @@ impl Child {
 ///
 /// # Errors
 /// Why the spec can't be carried out: at least one problem, all of them fatal.
-pub fn desired(app: &BalancedApp, spec: &BalancedAppSpec, settings: &FleetSettings) -> Result<Vec<Child>, Vec<Problem>> {
+pub fn desired(
+    app: &BalancedApp,
+    spec: &BalancedAppSpec,
+    settings: &FleetSettings,
+) -> Result<Vec<Child>, Vec<Problem>> {
     let read = template::read(spec);
     let fatal: Vec<Problem> = read.problems.into_iter().filter(|p| p.fatal).collect();
     if !fatal.is_empty() {

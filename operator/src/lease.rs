@@ -91,7 +91,9 @@ impl Elector {
         let mut failing = false;
         loop {
             let started = Instant::now();
-            let left = renewed.map_or(ATTEMPT, |at| (at + RENEW_DEADLINE).saturating_duration_since(started).min(ATTEMPT));
+            let left = renewed.map_or(ATTEMPT, |at| {
+                (at + RENEW_DEADLINE).saturating_duration_since(started).min(ATTEMPT)
+            });
             let outcome = tokio::select! {
                 () = stop.cancelled() => break,
                 outcome = tokio::time::timeout(left, self.attempt(&mut seen)) => outcome,
@@ -132,7 +134,9 @@ impl Elector {
     /// One look at the lease. True when this replica holds it now.
     async fn attempt(&self, seen: &mut Option<Observation>) -> kube::Result<bool> {
         let live = self.leases.get_opt(&self.name).await?;
-        *seen = live.as_ref().map(|lease| Observation::of(seen.take(), Record::of(lease), Instant::now()));
+        *seen = live
+            .as_ref()
+            .map(|lease| Observation::of(seen.take(), Record::of(lease), Instant::now()));
         let now = Timestamp::now();
         let written = match decide::decide(&self.me, seen.as_ref(), Instant::now()) {
             Decision::Wait => return Ok(false),

@@ -127,8 +127,16 @@ impl Metrics {
 
     fn register(&self, r: &mut Registry) {
         r.register("watch_events", "Watch events by kind", self.watch_events.clone());
-        r.register("watch_errors", "Failed or broken watches by kind", self.watch_errors.clone());
-        r.register("watch_lists", "Completed lists by kind, the first included", self.watch_lists.clone());
+        r.register(
+            "watch_errors",
+            "Failed or broken watches by kind",
+            self.watch_errors.clone(),
+        );
+        r.register(
+            "watch_lists",
+            "Completed lists by kind, the first included",
+            self.watch_lists.clone(),
+        );
         let failing = "Watches of the kind that fail now";
         r.register("watch_failing", failing, self.watch_failing.clone());
         let lag = "From a watch event's arrival to the publication of what it changed";
@@ -136,11 +144,23 @@ impl Metrics {
         let compile = "Time to compile one batch of changed apps";
         r.register_with_unit("compile", compile, Unit::Seconds, self.compile_seconds.clone());
         r.register("apps", "BalancedApps known", self.apps.clone());
-        r.register("problems", "Problems standing, all apps together", self.problems.clone());
+        r.register(
+            "problems",
+            "Problems standing, all apps together",
+            self.problems.clone(),
+        );
         r.register("applies", "Runs of the applier by result", self.applies.clone());
-        r.register("child_writes", "Objects of apps written by kind", self.child_writes.clone());
+        r.register(
+            "child_writes",
+            "Objects of apps written by kind",
+            self.child_writes.clone(),
+        );
         r.register("status_writes", "Status writes by result", self.status_writes.clone());
-        r.register("published_events", "Kubernetes Events published by result", self.events.clone());
+        r.register(
+            "published_events",
+            "Kubernetes Events published by result",
+            self.events.clone(),
+        );
         r.register("leader", "1 while this replica leads", self.leader.clone());
         r.register("lease_errors", "Failed looks at the lease", self.lease_errors.clone());
         r.register("refusals", "Streams refused by reason", self.refusals.clone());

@@ -57,6 +57,9 @@ mod tests {
             assert!(!controls("u1", &foreign), "{foreign:?}");
         }
         // An object without a UID never owns, not even what names no UID.
-        assert!(!controls("", &owned("tenbin.dev/v1alpha1", "BalancedApp", "", Some(true))));
+        assert!(!controls(
+            "",
+            &owned("tenbin.dev/v1alpha1", "BalancedApp", "", Some(true))
+        ));
     }
 }

@@ -101,7 +101,7 @@ impl Syncs {
         if report.reset {
             changed.extend(std::mem::take(known).into_keys());
         }
-        for (app, sync) in report.apps.into_iter().map(wire::AppReport::to_sync) {
+        for (app, sync) in report.apps.into_iter().map(wire::AppReport::into_sync) {
             changed.insert(app.clone());
             if sync == Sync::default() {
                 known.remove(&app);
@@ -171,7 +171,9 @@ impl Follower {
     /// Follows every replica that the Service has.
     async fn follow_all(&self) {
         let labels = format!("kubernetes.io/service-name={}", self.service);
-        let config = watcher::Config::default().labels(&labels).timeout(crate::watch::TIMEOUT_SECONDS);
+        let config = watcher::Config::default()
+            .labels(&labels)
+            .timeout(crate::watch::TIMEOUT_SECONDS);
         let mut slices = watcher(self.slices.clone(), config).default_backoff().boxed();
         let mut health = crate::watch::Health::new("EndpointSlice of the operator", self.metrics.clone());
         let mut found = Found::default();
@@ -202,11 +204,11 @@ impl Follower {
                 self.tell(self.syncs.drop_peer(&peer)).await;
             }
             for peer in peers {
-                if !followed.contains_key(&peer) {
-                    let (future, handle) = abortable(self.follow(peer.clone()));
+                followed.entry(peer.clone()).or_insert_with(|| {
+                    let (future, handle) = abortable(self.follow(peer));
                     following.push(future);
-                    followed.insert(peer, handle);
-                }
+                    handle
+                });
             }
         }
     }
@@ -230,7 +232,10 @@ impl Follower {
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         let error = format!("{error:#}");
-                        info!(peer = peer.name, error, "another replica's proxies can't be counted now; retrying");
+                        info!(
+                            peer = peer.name,
+                            error, "another replica's proxies can't be counted now; retrying"
+                        );
                     }
                 }
             }

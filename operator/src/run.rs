@@ -36,6 +36,7 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// Everything that can happen to the operator.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is nearly all there are")]
 pub enum Event {
     /// A watch brought something; of which scope, and when it came.
     Watched(Scope, Watched, Instant),
@@ -202,7 +203,9 @@ impl Loop {
         self.metrics.compile_seconds.observe(start.elapsed().as_secs_f64());
         let world = self.world.read();
         let problems: usize = world.apps.values().map(|state| state.compiled.problems.len()).sum();
-        self.metrics.apps.set(i64::try_from(world.apps.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .apps
+            .set(i64::try_from(world.apps.len()).unwrap_or(i64::MAX));
         self.metrics.problems.set(i64::try_from(problems).unwrap_or(i64::MAX));
     }
 }

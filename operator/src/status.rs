@@ -75,14 +75,23 @@ pub fn status(input: &StatusInput<'_>) -> BalancedAppStatus {
             connected: facts::count(input.sync.connected),
             synced: facts::count(input.sync.synced),
         },
-        conditions: conditions.into_iter().map(|(type_, v)| condition(input, &facts, type_, v)).collect(),
+        conditions: conditions
+            .into_iter()
+            .map(|(type_, v)| condition(input, &facts, type_, v))
+            .collect(),
     }
 }
 
 fn condition(input: &StatusInput<'_>, facts: &Facts<'_>, type_: &str, verdict: Verdict) -> Condition {
     let status = verdict.status.as_str();
-    let before = input.previous.into_iter().flat_map(|p| &p.conditions).find(|c| c.type_ == type_);
-    let since = before.filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
+    let before = input
+        .previous
+        .into_iter()
+        .flat_map(|p| &p.conditions)
+        .find(|c| c.type_ == type_);
+    let since = before
+        .filter(|c| c.status == status)
+        .map(|c| c.last_transition_time.clone());
     Condition {
         type_: type_.to_owned(),
         status: status.to_owned(),
@@ -117,10 +126,21 @@ mod tests {
         let at = |second: i8| Time(format!("2026-01-01T00:00:{second:02}Z").parse().expect("a time"));
         let compiled = crate::compile::compile(&tables, &key);
         let settled = Sync::default();
-        let refused = Sync { rejected: vec!["no".to_owned()], ..Sync::default() };
+        let refused = Sync {
+            rejected: vec!["no".to_owned()],
+            ..Sync::default()
+        };
         let now = |sync: &Sync, previous: Option<&BalancedAppStatus>, second: i8| {
             let (tables, key, compiled, outcome) = (&tables, &key, &compiled, &Outcome::default());
-            status(&StatusInput { tables, key, compiled, outcome, sync, previous, now: at(second) })
+            status(&StatusInput {
+                tables,
+                key,
+                compiled,
+                outcome,
+                sync,
+                previous,
+                now: at(second),
+            })
         };
         let first = now(&settled, None, 1);
         assert_eq!(now(&settled, Some(&first), 2), first);

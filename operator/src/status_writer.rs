@@ -31,6 +31,8 @@ pub const FIELD_MANAGER: &str = "tenbin-status";
 pub const AT_ONCE: usize = 8;
 /// The least time between two writes of one app's status.
 const PACE: Duration = Duration::from_secs(1);
+/// How long a change settles before it is looked at: an update that all proxies accept within it shows in no status.
+const SETTLE: Duration = Duration::from_millis(200);
 /// The longest that one write may take.
 const WRITE: Duration = Duration::from_secs(15);
 
@@ -42,8 +44,10 @@ pub struct StatusWriter {
     leadership: Leadership,
     notes: Events,
     metrics: Arc<Metrics>,
-    /// Locked for a moment only.
+    /// Locked for a moment only, as the next.
     last: Mutex<HashMap<AppKey, Last>>,
+    /// Since when a change of an app settles.
+    settling: Mutex<HashMap<AppKey, Instant>>,
 }
 
 /// The last write of one app's status.
@@ -81,6 +85,7 @@ impl StatusWriter {
             notes,
             metrics,
             last: Mutex::default(),
+            settling: Mutex::default(),
         }
     }
 
@@ -91,8 +96,7 @@ impl StatusWriter {
 
     /// Brings one app's status up to date.
     pub async fn work(&self, key: AppKey) -> Next {
-        let since = self.last().get(&key).map(|last| last.at.elapsed());
-        if let Some(left) = since.and_then(|since| PACE.checked_sub(since)).filter(|left| !left.is_zero()) {
+        if let Some(left) = self.wait(&key) {
             return Next::After(left);
         }
         let Some(change) = self.change(&key) else {
@@ -124,11 +128,26 @@ impl StatusWriter {
         self.failed(key, change.uid, &reason)
     }
 
+    /// The time until the app may be looked at, if not now.
+    fn wait(&self, key: &AppKey) -> Option<Duration> {
+        let left = |since: Duration, least: Duration| least.checked_sub(since).filter(|left| !left.is_zero());
+        let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = settling.entry(key.clone()).or_insert_with(Instant::now).elapsed();
+        let settles = left(since, SETTLE);
+        let paces = self.last().get(key).and_then(|last| left(last.at.elapsed(), PACE));
+        let wait = settles.max(paces);
+        if wait.is_none() {
+            settling.remove(key);
+        }
+        wait
+    }
+
     fn wrote(&self, key: AppKey, change: Change, app: &BalancedApp) {
         self.count("written");
         for note in notes::notes(change.previous.as_ref(), &change.status) {
             let publish = if note.warning { Note::warning } else { Note::normal };
-            self.notes.publish(publish(change.regarding.clone(), note.reason, note.text));
+            self.notes
+                .publish(publish(change.regarding.clone(), note.reason, note.text));
         }
         let last = Last {
             uid: change.uid,
@@ -159,7 +178,11 @@ impl StatusWriter {
     /// What has to be written; none for an app that is gone or going, not carried out yet, or settled.
     fn change(&self, key: &AppKey) -> Option<Change> {
         let world = self.world.read();
-        let Some(app) = world.tables.app(key).filter(|app| app.meta().deletion_timestamp.is_none()) else {
+        let Some(app) = world
+            .tables
+            .app(key)
+            .filter(|app| app.meta().deletion_timestamp.is_none())
+        else {
             self.last().remove(key);
             return None;
         };
@@ -171,7 +194,10 @@ impl StatusWriter {
         let uid = app.uid()?;
         let last = self.last();
         // Until the watch has brought our own last write, that is what stands.
-        let ahead = last.get(key).filter(|last| last.uid == uid).and_then(|last| last.written.as_ref());
+        let ahead = last
+            .get(key)
+            .filter(|last| last.uid == uid)
+            .and_then(|last| last.written.as_ref());
         let ahead = ahead.filter(|(written, _)| version(app).is_some_and(|live| live < *written));
         let previous = ahead.map(|(_, status)| status).or(app.status.as_ref());
         let sync = self.syncs.of(key);
@@ -205,3 +231,6 @@ impl StatusWriter {
 fn version(app: &BalancedApp) -> Option<u64> {
     app.resource_version()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,7 @@ use table::{Change, Name, Row, Table};
 
 /// An event of one of the watches.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once, from its watch to its table")]
 pub enum Watched {
     /// BalancedApps.
     App(Event<BalancedApp>),
@@ -187,7 +188,10 @@ impl Tables {
     pub fn child(&self, key: &AppKey, kind: ChildKind) -> Option<&ObjectMeta> {
         let AppKey { namespace, name } = key;
         match kind {
-            ChildKind::ConfigMap => self.config_maps.get(namespace, &fleet::config_map_name(name)).map(|r| &r.meta),
+            ChildKind::ConfigMap => self
+                .config_maps
+                .get(namespace, &fleet::config_map_name(name))
+                .map(|r| &r.meta),
             ChildKind::Service => self.services.get(namespace, name).map(|r| &r.meta),
             ChildKind::Budget => self.budgets.get(namespace, name).map(|r| &r.meta),
             ChildKind::Deployment => self.deployments.get(namespace, name).map(|r| &r.object.metadata),
@@ -205,7 +209,10 @@ impl Tables {
         let here = |name: &Name| *name.namespace == *key.namespace;
         let mut pods: Vec<(&str, &PodRow)> = Vec::new();
         let deployments = self.uid(key).into_iter().flat_map(|uid| self.deployments.of_group(uid));
-        for uid in deployments.filter(|(name, _)| here(name)).filter_map(|(_, row)| row.uid()) {
+        for uid in deployments
+            .filter(|(name, _)| here(name))
+            .filter_map(|(_, row)| row.uid())
+        {
             for uid in self.replica_sets.of_group(uid).filter_map(|(_, row)| row.uid()) {
                 let of_one = self.pods.of_group(uid).filter(|(name, _)| here(name));
                 pods.extend(of_one.map(|(name, row)| (&*name.name, row)));
@@ -223,13 +230,17 @@ impl Tables {
     /// What all slices of the app's Service say, slice by slice in order of their names.
     pub fn slice_endpoints(&self, key: &AppKey) -> Vec<&SliceEndpoint> {
         let group = rows::slices_of(&key.namespace, &key.name);
-        self.slices.of_group(&group).flat_map(|(_, slice)| &slice.endpoints).collect()
+        self.slices
+            .of_group(&group)
+            .flat_map(|(_, slice)| &slice.endpoints)
+            .collect()
     }
 
     /// The app whose pod this is, by controller owners and UIDs; `None` for a pod that is not known (yet) with this UID.
     pub fn app_of_pod(&self, namespace: &str, name: &str, uid: &str) -> Option<AppKey> {
         let pod = self.pods.get(namespace, name).filter(|pod| *pod.uid == *uid)?;
-        self.app_of_replica_set(pod.group()?).filter(|app| app.namespace == namespace)
+        self.app_of_replica_set(pod.group()?)
+            .filter(|app| app.namespace == namespace)
     }
 
     fn uid(&self, key: &AppKey) -> Option<&str> {

@@ -7,12 +7,20 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
+/// What the Kubernetes client logs of each failed try: whoever makes the request says so once, and counts. Shown only when a filter
+/// names kube itself.
+const QUIET: [&str; 2] = ["kube_client=off", "kube_runtime=error"];
+
 /// Installs the process's log subscriber, writing to standard error.
 ///
 /// # Errors
 /// `filter` can't be parsed, or a subscriber is installed already.
 pub fn install(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
+    let mut directives = vec![filter];
+    if !filter.contains("kube") {
+        directives.extend(QUIET);
+    }
+    let filter = EnvFilter::try_new(directives.join(","))
         .with_context(|| format!("log filter {filter:?}: expected something as info or tenbin_operator=debug"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

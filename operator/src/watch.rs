@@ -76,7 +76,13 @@ pub fn watches(context: &Context, namespaces: &[String]) -> Vec<Watch> {
 /// One watch. `wrap` says which kind it is.
 fn watch<K>(context: &Context, scope: &Scope, labels: Option<&str>, wrap: fn(watcher::Event<K>) -> Watched) -> Watch
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Prune + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Prune
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
 {
     let api: Api<K> = match scope {
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
@@ -175,7 +181,10 @@ impl Health {
     /// No error came for a while.
     pub fn quiet(&mut self) {
         if self.last_error.take().is_some() {
-            self.metrics.watch_failing.get_or_create(&KindLabel { kind: self.kind }).dec();
+            self.metrics
+                .watch_failing
+                .get_or_create(&KindLabel { kind: self.kind })
+                .dec();
             info!(kind = self.kind, "watch works again");
         }
     }

@@ -36,10 +36,7 @@ impl Queue {
 
     /// Adds apps.
     pub fn extend(&self, apps: impl IntoIterator<Item = AppKey>) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(apps);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).extend(apps);
         self.pushed.notify_one();
     }
 
@@ -61,7 +58,12 @@ impl Queue {
             let now = Instant::now();
             due.extend(later.extract_if(.., |_, at| *at <= now).map(|(app, _)| app));
             let free = at_once.saturating_sub(running.len());
-            let start: Vec<AppKey> = due.iter().filter(|app| !busy.contains(*app)).take(free).cloned().collect();
+            let start: Vec<AppKey> = due
+                .iter()
+                .filter(|app| !busy.contains(*app))
+                .take(free)
+                .cloned()
+                .collect();
             for app in start {
                 due.remove(&app);
                 later.remove(&app);

@@ -4,7 +4,7 @@
 //! For every case it also holds that the answer depends neither on the order in which kinds come, nor on whether objects are listed
 //! or told one by one, nor on what pruning takes away; and that a status that stands is not written again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -91,7 +91,10 @@ struct ProblemIn {
 fn every_case_gives_what_is_written() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compile");
     let update = std::env::var_os("UPDATE").is_some();
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(&root).expect("cases").map(|e| e.expect("entry").path()).collect();
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(&root)
+        .expect("cases")
+        .map(|e| e.expect("entry").path())
+        .collect();
     cases.sort();
     assert!(cases.len() >= 15, "cases are missing: {cases:?}");
     let mut wrong = Vec::new();
@@ -119,12 +122,19 @@ fn run(name: &str, case: &Case) -> Value {
         list(&mut tables, kind, &case.objects, true);
     }
     assert!(tables.complete(), "{name}");
-    let dirty: Vec<Value> = case.then.iter().map(|step| json!(keys(take(&mut tables, step)))).collect();
+    let dirty: Vec<Value> = case
+        .then
+        .iter()
+        .map(|step| json!(keys(&take(&mut tables, step))))
+        .collect();
 
     let out = outcome(case);
     let first = follows(&tables, &key, case, &out);
     let (compiled, state) = (&first.0, &first.1);
-    for (how, other) in [("in another order", another_order(case)), ("one by one", one_by_one(case))] {
+    for (how, other) in [
+        ("in another order", another_order(case)),
+        ("one by one", one_by_one(case)),
+    ] {
         assert_eq!(follows(&other, &key, case, &out), first, "{name}: {how}");
     }
     let again = status_of(&tables, &key, case, compiled, &out, Some(state), "2026-02-02T00:00:00Z");
@@ -165,10 +175,26 @@ fn status_of(
     previous: Option<&tenbin_crds::BalancedAppStatus>,
     now: &str,
 ) -> tenbin_crds::BalancedAppStatus {
-    let SyncIn { connected, synced, rejected } = &case.sync;
-    let sync = Sync { connected: *connected, synced: *synced, rejected: rejected.clone() };
+    let SyncIn {
+        connected,
+        synced,
+        rejected,
+    } = &case.sync;
+    let sync = Sync {
+        connected: *connected,
+        synced: *synced,
+        rejected: rejected.clone(),
+    };
     let now = Time(now.parse().expect("a time"));
-    status(&StatusInput { tables, key, compiled, outcome, sync: &sync, previous, now })
+    status(&StatusInput {
+        tables,
+        key,
+        compiled,
+        outcome,
+        sync: &sync,
+        previous,
+        now,
+    })
 }
 
 fn outcome(case: &Case) -> Outcome {
@@ -219,12 +245,15 @@ fn list(tables: &mut Tables, kind: &str, objects: &[Value], prune: bool) {
     let mut events = vec![Event::Init];
     events.extend(listed.map(|object| Event::InitApply(full(object))));
     for event in events {
-        assert!(tables.apply(None, watched(kind, event, prune)).is_empty(), "a list changes nothing before its end");
+        assert!(
+            tables.apply(None, watched(kind, event, prune)).is_empty(),
+            "a list changes nothing before its end"
+        );
     }
     tables.apply(None, watched(kind, Event::InitDone, prune));
 }
 
-fn take(tables: &mut Tables, step: &Step) -> std::collections::BTreeSet<AppKey> {
+fn take(tables: &mut Tables, step: &Step) -> BTreeSet<AppKey> {
     match step {
         Step::Apply(object) => tables.apply(None, watched(kind_of(object), Event::Apply(full(object)), true)),
         Step::Delete(object) => tables.apply(None, watched(kind_of(object), Event::Delete(full(object)), true)),
@@ -238,7 +267,7 @@ fn take(tables: &mut Tables, step: &Step) -> std::collections::BTreeSet<AppKey> 
     }
 }
 
-fn keys(dirty: std::collections::BTreeSet<AppKey>) -> Vec<String> {
+fn keys(dirty: &BTreeSet<AppKey>) -> Vec<String> {
     dirty.iter().map(ToString::to_string).collect()
 }
 
@@ -258,8 +287,13 @@ fn full(object: &Value) -> Value {
     meta.entry("uid").or_insert_with(|| json!(uid(&kind, &name)));
     meta.insert("managedFields".to_owned(), json!([{"manager": "somebody"}]));
     if let Some((kind, name)) = owner.as_ref().and_then(|o| o.as_str()?.split_once('/')) {
-        let version = if kind == "BalancedApp" { "tenbin.dev/v1alpha1" } else { "apps/v1" };
-        let owner = json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid(kind, name), "controller": true});
+        let version = if kind == "BalancedApp" {
+            "tenbin.dev/v1alpha1"
+        } else {
+            "apps/v1"
+        };
+        let owner =
+            json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid(kind, name), "controller": true});
         meta.insert("ownerReferences".to_owned(), json!([owner]));
     }
     object
@@ -301,7 +335,8 @@ fn settings() -> FleetSettings {
     FleetSettings {
         proxy_image: "proxy:1".to_owned(),
         proxy_image_pull_policy: Some("IfNotPresent".to_owned()),
-        proxy_resources: serde_json::from_value(json!({"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}})).expect("valid"),
+        proxy_resources: serde_json::from_value(json!({"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}}))
+            .expect("valid"),
         xds_address: "tenbin-operator.tenbin-system.svc:15010".to_owned(),
         ca_bundle: "PEM".to_owned(),
         proxy_log: "info".to_owned(),
@@ -333,7 +368,11 @@ fn model(resources: &[Resource]) -> Value {
             Resource::Listener(l) => json!(format!("{} routes by {}", l.address, l.routes)),
             Resource::Routes(r) => {
                 let hosts = r.hosts.iter().flat_map(|h| h.routes.iter().map(move |r| (h, r)));
-                json!(hosts.map(|(h, r)| format!("{} {} to {}", h.domains.join(" "), r.prefix, r.cluster)).collect::<Vec<_>>())
+                json!(
+                    hosts
+                        .map(|(h, r)| format!("{} {} to {}", h.domains.join(" "), r.prefix, r.cluster))
+                        .collect::<Vec<_>>()
+                )
             }
             Resource::Cluster(c) => json!(match c.policy {
                 Policy::RoundRobin => "round robin",

@@ -33,13 +33,34 @@ type Cluster = BTreeMap<(usize, usize, usize), Value>;
 #[derive(Clone, Debug)]
 enum Step {
     /// The object comes or changes (by the seed), or goes without one; the watch tells, or misses it.
-    Change { kind: usize, namespace: usize, name: usize, seed: Option<u16>, told: bool },
-    Relist { kind: usize, namespace: usize },
+    Change {
+        kind: usize,
+        namespace: usize,
+        name: usize,
+        seed: Option<u16>,
+        told: bool,
+    },
+    Relist {
+        kind: usize,
+        namespace: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let change = (0..KINDS.len(), 0..NAMESPACES.len(), 0..3usize, prop::option::weighted(0.8, any::<u16>()), prop::bool::weighted(0.9))
-        .prop_map(|(kind, namespace, name, seed, told)| Step::Change { kind, namespace, name, seed, told });
+    let change = (
+        0..KINDS.len(),
+        0..NAMESPACES.len(),
+        0..3usize,
+        prop::option::weighted(0.8, any::<u16>()),
+        prop::bool::weighted(0.9),
+    )
+        .prop_map(|(kind, namespace, name, seed, told)| Step::Change {
+            kind,
+            namespace,
+            name,
+            seed,
+            told,
+        });
     let relist = (0..KINDS.len(), 0..NAMESPACES.len()).prop_map(|(kind, namespace)| Step::Relist { kind, namespace });
     prop_oneof![6 => change, 1 => relist]
 }
@@ -50,7 +71,11 @@ fn object(kind: usize, namespace: usize, name: usize, seed: u16) -> Value {
     let app = APPS[name % 2];
     let uid = |kind: &str, name: &str| format!("{kind}-{namespace}-{name}");
     let owner = |kind: &str, name: &str| {
-        let version = if kind == "BalancedApp" { "tenbin.dev/v1alpha1" } else { "apps/v1" };
+        let version = if kind == "BalancedApp" {
+            "tenbin.dev/v1alpha1"
+        } else {
+            "apps/v1"
+        };
         json!([{"apiVersion": version, "kind": kind, "name": name, "uid": uid(kind, name), "controller": true}])
     };
     let meta = |name: &str, owners: Value| {
@@ -59,7 +84,11 @@ fn object(kind: usize, namespace: usize, name: usize, seed: u16) -> Value {
                "generation": 1 + bits(0, 2), "labels": {"tenbin.dev/app": app, "kubernetes.io/service-name": app}})
     };
     let spec = |good: bool| {
-        let template = if good { json!({}) } else { json!({"spec": {"hostNetwork": true}}) };
+        let template = if good {
+            json!({})
+        } else {
+            json!({"spec": {"hostNetwork": true}})
+        };
         json!({"image": "i", "replicas": bits(4, 3), "ports": [{"name": "http", "port": 80 + bits(6, 2)}], "podTemplate": template})
     };
     let other = |n: u16| ["0", "1", "2"][usize::from(n % 3)];
@@ -67,7 +96,11 @@ fn object(kind: usize, namespace: usize, name: usize, seed: u16) -> Value {
     match KINDS[kind] {
         "BalancedApp" => json!({"metadata": meta(app, json!([])), "spec": spec(bits(1, 4) > 0)}),
         "ControllerRevision" => {
-            let data = if bits(1, 4) > 0 { json!({"spec": spec(true)}) } else { json!({}) };
+            let data = if bits(1, 4) > 0 {
+                json!({"spec": spec(true)})
+            } else {
+                json!({})
+            };
             json!({"metadata": meta(me, owner("BalancedApp", APPS[usize::from(bits(2, 2))])), "revision": bits(0, 2) + 1, "data": data})
         }
         "Deployment" => json!({
@@ -77,7 +110,11 @@ fn object(kind: usize, namespace: usize, name: usize, seed: u16) -> Value {
         }),
         "ReplicaSet" => json!({"metadata": meta(me, owner("Deployment", APPS[usize::from(bits(2, 2))]))}),
         "Pod" => {
-            let owners = if bits(1, 5) > 0 { owner("ReplicaSet", other(bits(3, 3))) } else { json!([]) };
+            let owners = if bits(1, 5) > 0 {
+                owner("ReplicaSet", other(bits(3, 3)))
+            } else {
+                json!([])
+            };
             let mut meta = meta(me, owners);
             if bits(5, 4) == 0 {
                 meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -124,7 +161,9 @@ fn typed<K: DeserializeOwned>(event: Event<Value>) -> Event<K> {
 
 /// Every answer about every app.
 fn answers(tables: &Tables) -> BTreeMap<AppKey, (Compiled, BalancedAppStatus)> {
-    let keys = NAMESPACES.iter().flat_map(|namespace| APPS.map(|app| AppKey::new(*namespace, app)));
+    let keys = NAMESPACES
+        .iter()
+        .flat_map(|namespace| APPS.map(|app| AppKey::new(*namespace, app)));
     let answer = |key: AppKey| {
         let compiled = compile(tables, &key);
         let status = status(&StatusInput {
@@ -151,7 +190,10 @@ impl World {
     /// Every watch has listed, and found what `cluster` has.
     fn listed(cluster: &Cluster) -> Self {
         let tables = Tables::new(&NAMESPACES.map(str::to_owned));
-        let mut world = World { answers: answers(&tables), tables };
+        let mut world = World {
+            answers: answers(&tables),
+            tables,
+        };
         for namespace in 0..NAMESPACES.len() {
             for kind in EMPTY {
                 world.tell(kind, namespace, Event::Init);
@@ -192,8 +234,14 @@ impl World {
         let answers = answers(&self.tables);
         for (key, answer) in &answers {
             let same = self.answers[key] == *answer;
-            assert!(same || key.namespace == NAMESPACES[namespace], "{key} changed by {what} of another namespace");
-            assert!(same || dirty.contains(key), "{key} changed without being told, by {what}");
+            assert!(
+                same || key.namespace == NAMESPACES[namespace],
+                "{key} changed by {what} of another namespace"
+            );
+            assert!(
+                same || dirty.contains(key),
+                "{key} changed without being told, by {what}"
+            );
         }
         self.answers = answers;
     }
@@ -250,10 +298,22 @@ fn what_stands_in_the_way_of_a_child_is_told_by_its_name() {
     tables.apply(None, watched("BalancedApp", Event::Apply(app)));
     let foreign = |name: &str| json!({"metadata": {"name": name, "namespace": "n", "uid": name}});
     let mut told = |kind: &str, name: &str, gone: bool| {
-        let event = if gone { Event::Delete(foreign(name)) } else { Event::Apply(foreign(name)) };
-        tables.apply(None, watched(kind, event)).into_iter().map(|key| key.to_string()).collect::<Vec<_>>()
+        let event = if gone {
+            Event::Delete(foreign(name))
+        } else {
+            Event::Apply(foreign(name))
+        };
+        tables
+            .apply(None, watched(kind, event))
+            .into_iter()
+            .map(|key| key.to_string())
+            .collect::<Vec<_>>()
     };
-    for (kind, name) in [("Service", "a"), ("PodDisruptionBudget", "a"), ("ConfigMap", "a-tenbin")] {
+    for (kind, name) in [
+        ("Service", "a"),
+        ("PodDisruptionBudget", "a"),
+        ("ConfigMap", "a-tenbin"),
+    ] {
         assert_eq!(told(kind, name, false), ["n/a"], "{kind} came");
         assert!(told(kind, name, false).is_empty(), "{kind} is the same");
         assert_eq!(told(kind, name, true), ["n/a"], "{kind} went");
@@ -266,7 +326,15 @@ fn what_stands_in_the_way_of_a_child_is_told_by_its_name() {
 fn events_of_a_scope_nobody_watches_have_no_effect() {
     let mut tables = Tables::new(&["n1".to_owned()]);
     let app = json!({"metadata": {"name": "a", "namespace": "n2", "uid": "u"}, "spec": {"image": "i", "ports": []}});
-    assert!(tables.apply(None, watched("BalancedApp", Event::Apply(app.clone()))).is_empty());
-    assert!(tables.apply(Some("n2"), watched("BalancedApp", Event::Apply(app))).is_empty());
+    assert!(
+        tables
+            .apply(None, watched("BalancedApp", Event::Apply(app.clone())))
+            .is_empty()
+    );
+    assert!(
+        tables
+            .apply(Some("n2"), watched("BalancedApp", Event::Apply(app)))
+            .is_empty()
+    );
     assert_eq!(tables.apps().count(), 0);
 }

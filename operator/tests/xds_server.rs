@@ -1,4 +1,6 @@
 //! The stream over real TLS and gRPC on loopback, with a fake for who is asking.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![allow(clippy::disallowed_methods, reason = "the other end of the IO")]
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -1,10 +1,7 @@
 //! Keeps the traffic of a cluster on our own daemon inside its own bridge, and puts the machine's rules back as they were.
 //! Only where the daemon is ours: a user's daemon gets no rule of ours.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::docker::Docker;
 use crate::run::Run;
@@ -13,31 +10,15 @@ use crate::run::Run;
 pub const NETWORK: &str = "kind";
 /// The bridge of that network, named by us so that the rules are the same in every run.
 pub const BRIDGE: &str = "tenbin-kind";
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
-/// What a machine was like before our daemon changed it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Before {
-    /// The policy of the FORWARD chain, if it could be read.
-    pub forward_policy: Option<String>,
-    /// The kernel's `ip_forward`, if it could be read.
-    pub ip_forward: Option<String>,
-    /// Whether there were chains of Docker's already.
-    pub docker_chains: bool,
-}
-
-/// Looks at the machine.
-#[must_use]
-pub fn look() -> Before {
+/// The policy of the FORWARD chain, if it can be read, and whether there are chains of Docker's.
+pub(crate) fn look() -> (Option<String>, bool) {
     let rules = iptables(&["-S"]).out().unwrap_or_default();
-    Before {
-        forward_policy: rules
-            .lines()
-            .find_map(|rule| rule.strip_prefix("-P FORWARD "))
-            .map(str::to_owned),
-        ip_forward: fs::read_to_string(FORWARDING).ok().map(|text| text.trim().to_owned()),
-        docker_chains: rules.lines().any(|rule| rule.starts_with("-N DOCKER")),
-    }
+    let policy = rules
+        .lines()
+        .find_map(|rule| rule.strip_prefix("-P FORWARD "))
+        .map(str::to_owned);
+    (policy, rules.lines().any(|rule| rule.starts_with("-N DOCKER")))
 }
 
 /// Makes the network of the clusters, on a bridge of the name the rules know.
@@ -84,11 +65,11 @@ pub fn close() -> Result<()> {
 }
 
 /// Puts the machine's rules back: ours go, and Docker's too where it had none before. What is gone already is no fault.
-pub fn restore(before: &Before) {
+pub(crate) fn restore(policy: Option<&str>, docker_chains: bool) {
     for rule in rules() {
         while iptables(&[&["-D"], &rule[..]].concat()).despite_interrupt().succeeds() {}
     }
-    if !before.docker_chains {
+    if !docker_chains {
         for table in ["filter", "nat"] {
             let listed = iptables(&["-t", table, "-S"])
                 .despite_interrupt()
@@ -103,11 +84,8 @@ pub fn restore(before: &Before) {
             }
         }
     }
-    if let Some(policy) = &before.forward_policy {
+    if let Some(policy) = policy {
         let _ = iptables(&["-P", "FORWARD", policy]).despite_interrupt().out();
-    }
-    if let Some(value) = &before.ip_forward {
-        let _ = fs::write(FORWARDING, value);
     }
     let _ = Run::new("ip")
         .args(["link", "delete", BRIDGE])

@@ -167,7 +167,7 @@ pub fn load(context: &Context, cluster: &Cluster, images: &Images) -> Result<()>
             .run(["exec", &node, "ctr", "-n", "k8s.io", "images", "ls"])
             .out()?;
         let there = digests(&list);
-        let digest = |name: &str| there.get(&format!("docker.io/{name}"));
+        let digest = |name: &str| there.get(name);
         missing.extend(wanted.iter().filter(|name| digest(name).is_none()).cloned());
         // The alias moves with the content: it is right where both names lead to the same.
         let demo = digest(&images.demo.reference());
@@ -253,15 +253,16 @@ fn executable(line: &str) -> Option<(String, PathBuf)> {
     Some((message.target.name, message.executable?))
 }
 
-/// Name to digest, in what `ctr images ls` says: `REF TYPE DIGEST …`.
+/// Name to digest, in what `ctr images ls` says: `REF TYPE DIGEST …`. containerd puts the host of a registry before a name
+/// that has none; it says nothing here and is left out.
 fn digests(listed: &str) -> BTreeMap<String, String> {
     let rows = listed.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
-        let name = words.next()?;
-        Some((
-            name.to_owned(),
-            words.find(|word| word.starts_with("sha256:"))?.to_owned(),
-        ))
+        let reference = words.next()?;
+        let host = reference.split_once('/').filter(|(host, _)| host.contains('.'));
+        let name = host.map_or(reference, |(_, name)| name).to_owned();
+        let digest = words.find(|word| word.starts_with("sha256:"))?;
+        Some((name, digest.to_owned()))
     });
     rows.collect()
 }
@@ -312,8 +313,8 @@ mod tests {
     #[test]
     fn digests_are_read_from_ctr() {
         let listed = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
-            docker.io/tenbin/demo:dev application/vnd.docker.distribution.manifest.v2+json sha256:ab 3.1 MiB linux/amd64 -\n";
-        assert_eq!(digests(listed)["docker.io/tenbin/demo:dev"], "sha256:ab");
+            registry.example/tenbin/demo:dev application/vnd.docker.distribution.manifest.v2+json sha256:ab 3.1 MiB linux/amd64 -\n";
+        assert_eq!(digests(listed)["tenbin/demo:dev"], "sha256:ab");
         assert_eq!(digests(listed).len(), 1);
     }
 

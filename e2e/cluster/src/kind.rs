@@ -13,7 +13,7 @@ use crate::docker::Docker;
 use crate::firewall::NETWORK;
 use crate::run::Run;
 use crate::tools::Tools;
-use crate::{Context, interrupt};
+use crate::{Context, interrupt, machine};
 
 /// The label that kind puts on a cluster's containers.
 const LABEL: &str = "io.x-k8s.kind.cluster";
@@ -133,7 +133,10 @@ pub fn up(context: &Context, docker: &Docker, tools: Tools, name: &str, image: &
         say.line(format_args!("   taking away the half-made cluster `{name}`"));
         delete(docker, name)?;
         forget(context, name)?;
-        return Err(error);
+        return Err(match machine::hint() {
+            Some(hint) if !interrupt::caused(&error) => error.context(hint),
+            _ => error,
+        });
     }
     cluster.made = true;
     Ok(cluster)

@@ -13,6 +13,7 @@ pub mod hello;
 pub mod images;
 pub mod interrupt;
 pub mod kind;
+pub mod machine;
 mod node_build;
 pub mod node_image;
 pub mod own_daemon;

@@ -323,10 +323,10 @@ mod tests {
 
     #[test]
     fn images_are_found_by_their_last_name() {
-        let list = "registry.k8s.io/kube-proxy:v1.35.4\nregistry.k8s.io/coredns/coredns:v1.13.1\n";
+        let list = "registry.example/kube-proxy:v1.35.4\nregistry.example/coredns/coredns:v1.13.1\n";
         assert_eq!(
             image_called(list, "coredns").unwrap(),
-            "registry.k8s.io/coredns/coredns:v1.13.1"
+            "registry.example/coredns/coredns:v1.13.1"
         );
         assert!(
             image_called(list, "kube")

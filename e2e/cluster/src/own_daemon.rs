@@ -12,8 +12,9 @@ use nix::unistd::{Pid, geteuid};
 use serde_json::json;
 
 use crate::docker::Docker;
-use crate::firewall::{self, Before};
+use crate::firewall;
 use crate::interrupt::{self, Interrupted};
+use crate::machine::{self, Before};
 use crate::run::{Run, which};
 use crate::say::{Say, span};
 use crate::{Context, rests};
@@ -142,11 +143,12 @@ impl OwnDaemon {
         Ok(())
     }
 
-    /// The network of its clusters, and the rules that keep their traffic in it.
+    /// Room for its clusters, their network, and the rules that keep their traffic in it.
     ///
     /// # Errors
-    /// Where Docker or iptables fails.
+    /// Where the kernel, Docker or iptables refuses.
     pub fn isolate(&self) -> Result<()> {
+        machine::prepare()?;
         firewall::network(&self.client())?;
         firewall::close()
     }
@@ -174,7 +176,7 @@ impl OwnDaemon {
         rests::clear(&self.dir, &self.say)?;
         let before = self.dir.join("before.json");
         if let Ok(text) = fs::read(&before) {
-            firewall::restore(&serde_json::from_slice::<Before>(&text)?);
+            machine::restore(&serde_json::from_slice::<Before>(&text)?);
             fs::remove_file(before)?;
         }
         Ok(())
@@ -201,7 +203,7 @@ impl OwnDaemon {
     fn remember_before(&self) -> Result<()> {
         let file = self.dir.join("before.json");
         if !file.exists() {
-            fs::write(file, serde_json::to_vec(&firewall::look())?)?;
+            fs::write(file, serde_json::to_vec(&machine::look())?)?;
         }
         Ok(())
     }

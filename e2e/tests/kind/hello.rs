@@ -249,9 +249,8 @@ async fn logs_and_events(lab: &Lab, app: &App<'_>) -> anyhow::Result<()> {
             .run(&["logs", &name, "-c", "tenbin-proxy"])
             .await?
             .to_lowercase();
-        let says = |word: &str| proxy.contains(word);
         ensure!(
-            (says("file descriptor") || says("fd") || says("nofile")) && says("connections"),
+            proxy.contains("fd_limit=") && proxy.contains("connection_limit="),
             "the proxy does not say its fd limit and its connection cap:\n{proxy}"
         );
     }

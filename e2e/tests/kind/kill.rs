@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use tenbin_e2e::{App, Driver, demo_spec, explain, pod_ip, restarts, test};
+use tenbin_e2e::{App, Driver, demo_spec, eventually, explain, pod_ip, restarts, test};
 use tenbin_load::{Load, Request};
 
 /// How far the clocks of a kill and of a request may be apart, in milliseconds: both are the driver's, on a machine that is busy.
@@ -65,16 +65,19 @@ fn only_requests_in_flight_on_a_killed_replica_fail() {
             explain(&report)
         );
         // By themselves: the same pods, their containers restarted.
-        let after = app.pods().await?;
-        for victim in victims {
-            let again = after.iter().find(|p| p.metadata.uid == victim.metadata.uid);
-            let count = again.and_then(|p| restarts(p, "app"));
-            let before = restarts(victim, "app").unwrap_or(0);
-            ensure!(count == Some(before + 1), "restarts: {count:?}, {before} before");
-            let sidecar = again.and_then(|p| restarts(p, "tenbin-proxy"));
-            ensure!(sidecar == Some(0), "the sidecar restarted: {sidecar:?}");
-        }
-        Ok(())
+        eventually("the killed containers are restarted", 60, async || {
+            let after = app.pods().await?;
+            for victim in victims {
+                let again = after.iter().find(|p| p.metadata.uid == victim.metadata.uid);
+                let count = again.and_then(|p| restarts(p, "app"));
+                let before = restarts(victim, "app").unwrap_or(0);
+                ensure!(count == Some(before + 1), "restarts: {count:?}, {before} before");
+                let sidecar = again.and_then(|p| restarts(p, "tenbin-proxy"));
+                ensure!(sidecar == Some(0), "the sidecar restarted: {sidecar:?}");
+            }
+            Ok(())
+        })
+        .await
     });
 }
 
@@ -99,7 +102,7 @@ async fn through_the_proxy(app: &App<'_>, driver: &Driver) -> anyhow::Result<()>
     ensure!(total().await? == 0, "a GET killed somebody");
     let post = driver.send(&Request::post(app.url("/kill"), 0)).await?;
     ensure!(post.status == Some(502), "{post:?}");
-    tenbin_e2e::eventually("one of four is restarted", 30, async || {
+    eventually("one of four is restarted", 30, async || {
         let total = total().await?;
         ensure!(total == 1, "{total} restarts");
         Ok(())

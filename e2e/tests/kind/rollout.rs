@@ -111,7 +111,7 @@ fn ready_since_ms(pod: &Pod) -> Option<u64> {
 /// Waits until there are `left` pods of the app, those that are about to go included.
 async fn gone(lab: &Lab, app: &str, left: usize) -> anyhow::Result<()> {
     let of_app = ListParams::default().labels(&format!("tenbin.dev/app={app}"));
-    eventually("the replaced pods are gone", 60, async || {
+    eventually("the replaced pods are gone", 120, async || {
         let pods = lab.api::<Pod>().list(&of_app).await?.items;
         ensure!(pods.len() == left, "{} pods", pods.len());
         Ok(())
@@ -193,5 +193,5 @@ async fn replaced_by(lab: &Lab, app: &App<'_>, action: impl AsyncFnOnce() -> any
         Ok(())
     })
     .await?;
-    app.ready(2, 30).await
+    app.ready(2, 60).await
 }

@@ -110,7 +110,7 @@ fn simple(context: &Context, stage: Stage, counted: &mut Counted) -> Result<()> 
         ),
         Stage::Deny => deny::check(context),
         Stage::Unit => {
-            let args = ["test", "--workspace", "--exclude", "tenbin-e2e", "--no-fail-fast"];
+            let args = ["test", "--workspace", "--no-fail-fast"];
             shown(context, &args, &[], counted)
         }
         Stage::Charts => charts::lint(context),
@@ -157,11 +157,12 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
     say.stage("Charts on the cluster", || charts::install(context, cluster, &images))?;
     drop(lock);
     say.stage("End to end", || {
+        // All packages, though one has such tests: the same choice as the unit tests', so that nothing is compiled twice.
         let args = [
             "test",
-            "-p",
-            "tenbin-e2e",
-            "--no-fail-fast",
+            "--workspace",
+            "--test",
+            "kind",
             "--",
             "--test-threads=1",
             "--nocapture",
@@ -173,7 +174,6 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
 /// What the tests need to know of the cluster.
 fn environment(cluster: &Cluster, images: &Images) -> Vec<(&'static str, String)> {
     let mut env = vec![
-        ("TENBIN_E2E", "1".to_owned()),
         ("TENBIN_CLUSTER", cluster.name.clone()),
         ("TENBIN_PROXY_IMAGE", images.proxy.reference()),
         ("TENBIN_OPERATOR_IMAGE", images.operator.reference()),

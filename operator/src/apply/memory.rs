@@ -135,7 +135,11 @@ impl Attempts {
 
     /// It failed. Returns the time till the next try.
     pub(super) fn failed(&mut self, input: u64, problems: Vec<Problem>, now: Instant) -> Duration {
-        self.failures = if self.input == input { self.failures.saturating_add(1) } else { 1 };
+        self.failures = if self.input == input {
+            self.failures.saturating_add(1)
+        } else {
+            1
+        };
         let delay = crate::work::backoff(self.failures);
         (self.input, self.retry_at, self.problems) = (input, Some(now + delay), problems);
         delay
@@ -158,7 +162,11 @@ pub(super) fn hash(value: impl Hash) -> u64 {
 fn fingerprint(kind: ChildKind, keys: &OwnKeys, live: &ObjectMeta) -> u64 {
     let (labels, annotations) = (live.labels.as_ref(), live.annotations.as_ref());
     let labels: Vec<_> = keys.labels.iter().map(|key| labels.and_then(|l| l.get(key))).collect();
-    let annotations: Vec<_> = keys.annotations.iter().map(|key| annotations.and_then(|a| a.get(key))).collect();
+    let annotations: Vec<_> = keys
+        .annotations
+        .iter()
+        .map(|key| annotations.and_then(|a| a.get(key)))
+        .collect();
     let owners = live.owner_references.as_deref().unwrap_or_default();
     let owners: Vec<_> = owners.iter().map(|o| (&o.uid, o.controller)).collect();
     let content = match kind {
@@ -216,7 +224,11 @@ mod tests {
         assert_eq!(need(&memory, 1, None), Need::Repair, "deleted");
         let mut relabelled = live(8, 2);
         relabelled.labels = Some([("a".to_owned(), "b".to_owned())].into());
-        assert_eq!(need(&memory, 1, Some(&relabelled)), Need::Nothing, "a label that is not ours");
+        assert_eq!(
+            need(&memory, 1, Some(&relabelled)),
+            Need::Nothing,
+            "a label that is not ours"
+        );
         let mut other = live(8, 2);
         other.uid = Some("v".to_owned());
         assert_eq!(need(&memory, 1, Some(&other)), Need::Repair, "recreated");
@@ -256,7 +268,10 @@ mod tests {
         assert!(attempts.standing(1, now).is_none());
         let problem = Problem::fatal("", "Rejected", "no");
         let delay = attempts.failed(1, vec![problem.clone()], now);
-        assert_eq!(attempts.standing(1, now).expect("stands").0, [problem.clone()]);
+        assert_eq!(
+            attempts.standing(1, now).expect("stands").0,
+            std::slice::from_ref(&problem)
+        );
         assert!(attempts.standing(2, now).is_none(), "another input is tried at once");
         assert!(attempts.standing(1, now + delay).is_none(), "its time has come");
         let longer = attempts.failed(1, vec![problem.clone()], now);

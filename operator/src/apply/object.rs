@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::ObjectMeta;
-use kube::Client;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -57,10 +57,26 @@ impl Intent {
     /// What is wanted of `child`.
     pub(super) fn of(child: &Child) -> Result<Self, Failure> {
         let (kind, resource, object) = match child {
-            Child::ConfigMap(o) => (ChildKind::ConfigMap, ApiResource::erase::<k8s_openapi::api::core::v1::ConfigMap>(&()), serde_json::to_value(o)),
-            Child::Service(o) => (ChildKind::Service, ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()), serde_json::to_value(o)),
-            Child::Budget(o) => (ChildKind::Budget, ApiResource::erase::<k8s_openapi::api::policy::v1::PodDisruptionBudget>(&()), serde_json::to_value(o)),
-            Child::Deployment(o) => (ChildKind::Deployment, ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()), serde_json::to_value(o)),
+            Child::ConfigMap(o) => (
+                ChildKind::ConfigMap,
+                ApiResource::erase::<k8s_openapi::api::core::v1::ConfigMap>(&()),
+                serde_json::to_value(o),
+            ),
+            Child::Service(o) => (
+                ChildKind::Service,
+                ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()),
+                serde_json::to_value(o),
+            ),
+            Child::Budget(o) => (
+                ChildKind::Budget,
+                ApiResource::erase::<k8s_openapi::api::policy::v1::PodDisruptionBudget>(&()),
+                serde_json::to_value(o),
+            ),
+            Child::Deployment(o) => (
+                ChildKind::Deployment,
+                ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()),
+                serde_json::to_value(o),
+            ),
         };
         let object = object.map_err(|e| Failure::Transient(format!("{}: {e}", resource.kind)))?;
         let keys = |field: &str| match &object["metadata"][field] {
@@ -117,8 +133,15 @@ impl Intent {
             let title = self.title();
             return Failure::Transient(format!("{title} of a deleted BalancedApp of this name is not gone yet"));
         }
-        let whose = live.owner_references.as_deref().unwrap_or_default().iter().find(|o| o.controller == Some(true));
-        let whose = whose.map(|o| format!(", it belongs to {} {}", o.kind, o.name)).unwrap_or_default();
+        let whose = live
+            .owner_references
+            .as_deref()
+            .unwrap_or_default()
+            .iter()
+            .find(|o| o.controller == Some(true));
+        let whose = whose
+            .map(|o| format!(", it belongs to {} {}", o.kind, o.name))
+            .unwrap_or_default();
         let going = if going { ", it is being deleted" } else { "" };
         let message = format!(
             "{} exists already and is not this BalancedApp's{whose}{going}; it is left alone. Delete or rename it, or name the BalancedApp otherwise",
@@ -154,7 +177,9 @@ pub(super) async fn request<T>(title: &str, call: impl Future<Output = kube::Res
     match timeout(REQUEST, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failure(title, &error)),
-        Err(_) => Err(Failure::Transient(format!("{title}: no answer from the API server in time"))),
+        Err(_) => Err(Failure::Transient(format!(
+            "{title}: no answer from the API server in time"
+        ))),
     }
 }
 
@@ -211,7 +236,10 @@ mod tests {
     #[test]
     fn an_intent_is_known_by_its_content() {
         let one = intent("a");
-        assert_eq!((one.title().as_str(), &*one.keys.labels), ("ConfigMap hello-tenbin", &["tenbin.dev/app".to_owned()][..]));
+        assert_eq!(
+            (one.title().as_str(), &*one.keys.labels),
+            ("ConfigMap hello-tenbin", &["tenbin.dev/app".to_owned()][..])
+        );
         assert_eq!(one.hash, intent("a").hash);
         assert_ne!(one.hash, intent("b").hash);
         assert_eq!(one.object["apiVersion"], "v1");
@@ -223,17 +251,32 @@ mod tests {
             panic!("refused");
         };
         assert_eq!((problem.reason, problem.fatal), ("NameTaken", true));
-        assert!(problem.message.starts_with("ConfigMap hello-tenbin exists already"), "{}", problem.message);
-        assert!(problem.message.contains("belongs to DaemonSet other"), "{}", problem.message);
+        assert!(
+            problem.message.starts_with("ConfigMap hello-tenbin exists already"),
+            "{}",
+            problem.message
+        );
+        assert!(
+            problem.message.contains("belongs to DaemonSet other"),
+            "{}",
+            problem.message
+        );
         let leftover = intent("a").taken(&owned("tenbin.dev/v1alpha1", "BalancedApp"));
         assert!(matches!(leftover, Failure::Transient(_)), "{leftover:?}");
     }
 
     #[test]
     fn refusals_are_told_from_outages() {
-        let of = |code: u16| failure("Service a", &kube::Error::Api(Status::failure("spec.ports: no", "X").with_code(code).boxed()));
+        let of = |code: u16| {
+            failure(
+                "Service a",
+                &kube::Error::Api(Status::failure("spec.ports: no", "X").with_code(code).boxed()),
+            )
+        };
         for code in [400, 403, 413, 422] {
-            let Failure::Refused(problem) = of(code) else { panic!("{code}") };
+            let Failure::Refused(problem) = of(code) else {
+                panic!("{code}")
+            };
             assert_eq!(problem.to_string(), "Service a: spec.ports: no");
         }
         for code in [401, 404, 409, 429, 500, 503, 504] {

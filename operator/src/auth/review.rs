@@ -78,7 +78,11 @@ pub(super) fn judge(status: TokenReviewStatus, audience: &str) -> Result<Caller,
     if status.authenticated != Some(true) {
         // The API server answers a token of another audience as not authenticated, with the reason in words.
         let wrong = status.error.is_some_and(|e| e.contains("audience"));
-        return Err(if wrong { Refusal::WrongAudience } else { Refusal::BadToken });
+        return Err(if wrong {
+            Refusal::WrongAudience
+        } else {
+            Refusal::BadToken
+        });
     }
     if !status.audiences.is_some_and(|have| have.iter().any(|a| a == audience)) {
         return Err(Refusal::WrongAudience);
@@ -90,7 +94,9 @@ pub(super) fn judge(status: TokenReviewStatus, audience: &str) -> Result<Caller,
         Some([value]) if !value.is_empty() => Some(value.clone()),
         _ => None,
     };
-    let namespace = service_account_namespace(&user_name).ok_or(Refusal::NotAPod)?.to_owned();
+    let namespace = service_account_namespace(&user_name)
+        .ok_or(Refusal::NotAPod)?
+        .to_owned();
     let name = one("authentication.kubernetes.io/pod-name");
     let uid = one("authentication.kubernetes.io/pod-uid");
     let pod = name.zip(uid).map(|(name, uid)| BoundPod { namespace, name, uid });
@@ -140,7 +146,10 @@ mod tests {
         assert_eq!(refused(|s| s.authenticated = None), Refusal::BadToken);
         assert_eq!(refused(|s| s.authenticated = Some(false)), Refusal::BadToken);
         assert_eq!(refused(|s| s.audiences = None), Refusal::WrongAudience);
-        assert_eq!(refused(|s| s.audiences = Some(vec!["other".to_owned()])), Refusal::WrongAudience);
+        assert_eq!(
+            refused(|s| s.audiences = Some(vec!["other".to_owned()])),
+            Refusal::WrongAudience
+        );
         assert_eq!(refused(|s| s.user = None), Refusal::NotAPod);
         let foreign = |s: &mut TokenReviewStatus| s.user.get_or_insert_default().username = Some("alice".to_owned());
         assert_eq!(refused(foreign), Refusal::NotAPod);
@@ -153,19 +162,19 @@ mod tests {
 
     #[test]
     fn a_token_without_exactly_one_pod_is_bound_to_none() {
-        for change in [
-            (|extra| drop(extra)) as fn(&mut Vec<String>),
-            |extra| extra.clear(),
-            |extra| extra.push("second".to_owned()),
-            |extra| extra[0].clear(),
-        ] {
+        let pod_of = |uids: Option<&[&str]>| {
             let mut status = good();
             let extra = status.user.get_or_insert_default().extra.get_or_insert_default();
-            let uid = extra.get_mut("authentication.kubernetes.io/pod-uid").expect("there");
-            let before = uid.clone();
-            change(uid);
-            let same = *uid == before;
-            assert_eq!(judge(status, "aud").expect("valid").pod.is_some(), same);
+            let key = "authentication.kubernetes.io/pod-uid".to_owned();
+            match uids {
+                Some(uids) => extra.insert(key, uids.iter().map(|&uid| uid.to_owned()).collect()),
+                None => extra.remove(&key),
+            };
+            judge(status, "aud").expect("valid").pod
+        };
+        assert!(pod_of(Some(&["u-1"])).is_some());
+        for uids in [None, Some(&[][..]), Some(&[""][..]), Some(&["u-1", "u-2"][..])] {
+            assert_eq!(pod_of(uids), None, "{uids:?}");
         }
         let mut status = good();
         status.user.get_or_insert_default().extra = None;

@@ -18,7 +18,10 @@ fn status_of(token: &str) -> Option<TokenReviewStatus> {
     let (what, pod) = token.split_once(':')?;
     let extra = |key: &str, value: String| (format!("authentication.kubernetes.io/{key}"), vec![value]);
     let audience = if what == "peer" { PEER_AUDIENCE } else { STREAM_AUDIENCE };
-    let bound = [extra("pod-name", pod.to_owned()), extra("pod-uid", format!("uid-{pod}"))];
+    let bound = [
+        extra("pod-name", pod.to_owned()),
+        extra("pod-uid", format!("uid-{pod}")),
+    ];
     Some(TokenReviewStatus {
         authenticated: Some(what != "bad"),
         audiences: Some(vec![audience.to_owned()]),
@@ -39,7 +42,11 @@ fn api() -> Client {
         let body = request.into_body().collect().await?.to_bytes();
         let mut review: TokenReview = serde_json::from_slice(&body)?;
         review.status = status_of(review.spec.token.as_deref().unwrap_or_default());
-        let code = if review.status.is_some() { StatusCode::CREATED } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let code = if review.status.is_some() {
+            StatusCode::CREATED
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
         let mut response = Response::new(Body::from(serde_json::to_vec(&review)?));
         *response.status_mut() = code;
         Ok::<_, tower::BoxError>(response)
@@ -68,7 +75,10 @@ fn world() -> Shared {
     let mut tables = Tables::new(&[]);
     let spec = json!({ "image": "i", "ports": [{ "name": "http", "port": 80 }] });
     let app = json!({ "apiVersion": "tenbin.dev/v1alpha1", "kind": "BalancedApp", "metadata": meta("hello", &json!([])), "spec": spec });
-    tables.apply(None, Watched::App(WatchEvent::Apply(serde_json::from_value(app).unwrap())));
+    tables.apply(
+        None,
+        Watched::App(WatchEvent::Apply(serde_json::from_value(app).unwrap())),
+    );
     let by_app = owner("BalancedApp", "tenbin.dev/v1alpha1", "hello");
     let template = json!({ "selector": {}, "template": {} });
     let deployment = object("hello-deployment", &by_app, &template);
@@ -83,7 +93,11 @@ fn world() -> Shared {
 }
 
 fn add_pod(world: &Shared, name: &str) {
-    let pod = object(name, &owner("ReplicaSet", "apps/v1", "hello-set"), &json!({ "containers": [] }));
+    let pod = object(
+        name,
+        &owner("ReplicaSet", "apps/v1", "hello-set"),
+        &json!({ "containers": [] }),
+    );
     world.write().tables.apply(None, Watched::Pod(WatchEvent::Apply(pod)));
     world.changed();
 }
@@ -130,7 +144,11 @@ async fn callers_are_resolved_to_their_app_or_refused_and_counted() {
     }
     let reviews = REVIEWS.load(Ordering::SeqCst);
     assert_eq!(auth.authenticate(Some("bad:pod-1")).await, Err(Refusal::BadToken));
-    assert_eq!(REVIEWS.load(Ordering::SeqCst), reviews + 1, "a refusal is not remembered");
+    assert_eq!(
+        REVIEWS.load(Ordering::SeqCst),
+        reviews + 1,
+        "a refusal is not remembered"
+    );
 
     // A pod that the watch brings while its proxy already knocks.
     let knocks = auth.authenticate(Some("good:pod-2"));
@@ -143,8 +161,13 @@ async fn callers_are_resolved_to_their_app_or_refused_and_counted() {
     // Replicas: by user name, with a token of their own audience.
     let name = "system:serviceaccount:shop:default";
     assert_eq!(auth.authenticate_peer(Some("peer:pod-1"), name).await, Ok(()));
-    assert_eq!(auth.authenticate_peer(Some("good:pod-1"), name).await, Err(Refusal::WrongAudience));
-    let other = auth.authenticate_peer(Some("peer:pod-1"), "system:serviceaccount:tenbin:operator").await;
+    assert_eq!(
+        auth.authenticate_peer(Some("good:pod-1"), name).await,
+        Err(Refusal::WrongAudience)
+    );
+    let other = auth
+        .authenticate_peer(Some("peer:pod-1"), "system:serviceaccount:tenbin:operator")
+        .await;
     assert_eq!(other, Err(Refusal::NotAPeer));
     assert_eq!(format!("{auth:?}"), "Authenticator");
 }

@@ -38,7 +38,12 @@ impl fmt::Debug for Certificates {
 ///
 /// # Errors
 /// Which entry is wrong, and how.
-pub(super) fn judge(secret: &Secret, names: &[String], now: UnixTime, provider: &Arc<CryptoProvider>) -> Result<Certificates, String> {
+pub(super) fn judge(
+    secret: &Secret,
+    names: &[String],
+    now: UnixTime,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Certificates, String> {
     let entry = |key: &str| match secret.data.as_ref().and_then(|data| data.get(key)) {
         Some(value) if value.0.len() <= MAX_PEM => Ok(value.0.as_slice()),
         Some(value) => Err(format!("{key}: {} bytes, expected at most {MAX_PEM}", value.0.len())),
@@ -54,14 +59,18 @@ pub(super) fn judge(secret: &Secret, names: &[String], now: UnixTime, provider: 
     };
     let cas = certificates(CA_CERT)?;
     if cas.len() > MAX_CAS {
-        return Err(format!("{CA_CERT}: {} certificates, expected at most {MAX_CAS}", cas.len()));
+        return Err(format!(
+            "{CA_CERT}: {} certificates, expected at most {MAX_CAS}",
+            cas.len()
+        ));
     }
     let mut roots = RootCertStore::empty();
     for ca in cas {
         roots.add(ca).map_err(|e| format!("{CA_CERT}: {e}"))?;
     }
     let chain = certificates(TLS_CERT)?;
-    let key = PrivateKeyDer::from_pem_slice(entry(TLS_KEY)?).map_err(|_| format!("{TLS_KEY}: expected a PEM private key"))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(entry(TLS_KEY)?).map_err(|_| format!("{TLS_KEY}: expected a PEM private key"))?;
     let serving = CertifiedKey::from_der(chain, key, provider).map_err(|e| format!("{TLS_CERT} and {TLS_KEY}: {e}"))?;
 
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -121,7 +130,9 @@ mod tests {
     #[test]
     fn an_overlapping_bundle_is_good_also_with_the_older_ca_last() {
         let (mut new, old) = (secret(), secret());
-        let both = [&new, &old].map(|s| s.data.as_ref().expect("data")[CA_CERT].0.clone()).concat();
+        let both = [&new, &old]
+            .map(|s| s.data.as_ref().expect("data")[CA_CERT].0.clone())
+            .concat();
         set(&mut new, CA_CERT, Some(ByteString(both)));
         judge(&new, &names(), UnixTime::now(), &provider()).expect("good");
     }

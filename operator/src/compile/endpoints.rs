@@ -54,7 +54,11 @@ impl<'a> Found<'a> {
             address: endpoint.address,
             rank,
             // The pod tells that it stops before its slices do, and never takes it back.
-            state: if pod.deleting { EndpointState::Draining } else { endpoint.state },
+            state: if pod.deleting {
+                EndpointState::Draining
+            } else {
+                endpoint.state
+            },
         };
         match self.pods.get_mut(&id) {
             // In a second slice: while it moves from one to the other, or with the address of another family. What one
@@ -92,7 +96,11 @@ impl<'a> Found<'a> {
             problems.push(Problem::warning(
                 "spec.replicas",
                 "TooManyEndpoints",
-                format!("{} endpoints are too many, only {} get requests", endpoints.len(), EndpointSet::MAX),
+                format!(
+                    "{} endpoints are too many, only {} get requests",
+                    endpoints.len(),
+                    EndpointSet::MAX
+                ),
             ));
             // Stable: within a state the order stays that of identities.
             endpoints.sort_by_key(|endpoint| endpoint.state == EndpointState::Draining);
@@ -108,7 +116,9 @@ impl<'a> Found<'a> {
 
 /// A pod in the app's slices that is not the app's. One that is not known yet is passed over: it makes itself heard.
 fn foreign(tables: &Tables, key: &AppKey, endpoint: &SliceEndpoint) -> Option<Problem> {
-    let pod = tables.pod(&key.namespace, &endpoint.pod).filter(|pod| *pod.uid == *endpoint.uid)?;
+    let pod = tables
+        .pod(&key.namespace, &endpoint.pod)
+        .filter(|pod| *pod.uid == *endpoint.uid)?;
     pod.claims(&key.name).then(|| {
         Problem::warning(
             "",

@@ -21,7 +21,11 @@ pub(super) fn app(app: &BalancedApp, spec: &BalancedAppSpec, mut given: Containe
     // Later ones win among equal keys, so that the spec's come last.
     let mut env_from = given.env_from.take().unwrap_or_default();
     env_from.extend(spec.env_from.iter().cloned());
-    let probes = spec.health_probe.as_ref().map(|probe| probes(spec, probe)).unwrap_or_default();
+    let probes = spec
+        .health_probe
+        .as_ref()
+        .map(|probe| probes(spec, probe))
+        .unwrap_or_default();
     let ours = Container {
         name: APP_CONTAINER.to_owned(),
         image: Some(spec.image.clone()),
@@ -52,7 +56,11 @@ fn env(app: &BalancedApp, spec: &BalancedAppSpec, given: Vec<EnvVar>) -> Vec<Env
         value("TENBIN_APP", app.metadata.name.clone().unwrap_or_default()),
         field("TENBIN_NAMESPACE", "metadata.namespace"),
     ];
-    env.extend(spec.ports.first().map(|first| value("TENBIN_PORT", first.port.to_string())));
+    env.extend(
+        spec.ports
+            .first()
+            .map(|first| value("TENBIN_PORT", first.port.to_string())),
+    );
     env.extend(spec.ports.iter().map(|port| {
         let name = port.name.to_ascii_uppercase().replace('-', "_");
         value(&format!("TENBIN_PORT_{name}"), port.port.to_string())
@@ -104,7 +112,11 @@ fn ports(spec: &BalancedAppSpec, given: Vec<ContainerPort>) -> Vec<ContainerPort
             ..known
         });
     }
-    ports.extend(given.into_iter().filter(|p| !spec.ports.iter().any(|port| same(p, port.port))));
+    ports.extend(
+        given
+            .into_iter()
+            .filter(|p| !spec.ports.iter().any(|port| same(p, port.port))),
+    );
     ports
 }
 

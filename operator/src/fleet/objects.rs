@@ -49,7 +49,10 @@ fn pods_of(app: &BalancedApp) -> LabelSelector {
 pub(super) fn config_map(app: &BalancedApp, settings: &FleetSettings) -> ConfigMap {
     ConfigMap {
         metadata: metadata(app, config_map_name(name(app))),
-        data: Some(BTreeMap::from([(sidecar::CA_KEY.to_owned(), settings.ca_bundle.clone())])),
+        data: Some(BTreeMap::from([(
+            sidecar::CA_KEY.to_owned(),
+            settings.ca_bundle.clone(),
+        )])),
         ..ConfigMap::default()
     }
 }

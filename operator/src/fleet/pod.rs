@@ -53,7 +53,10 @@ fn pod(app: &BalancedApp, spec: &BalancedAppSpec, mut given: PodSpec, settings: 
         image_pull_secrets: (!spec.image_pull_secrets.is_empty()).then(|| spec.image_pull_secrets.clone()),
         service_account_name: spec.service_account_name.clone(),
         // Kubernetes' old second name of the field, which would contradict ours.
-        service_account: spec.service_account_name.clone().filter(|_| given.service_account.is_some()),
+        service_account: spec
+            .service_account_name
+            .clone()
+            .filter(|_| given.service_account.is_some()),
         termination_grace_period_seconds: Some(i64::from(spec.rollout.grace_seconds)),
         volumes: Some(sidecar::volumes(app)),
         // Defaults: the template's own stay.

@@ -60,8 +60,13 @@ impl Ports {
 /// The port numbers that containers of `podTemplate` declare, read without judging.
 fn declared(spec: &BalancedAppSpec) -> impl Iterator<Item = u16> {
     let pod = spec.pod_template.as_ref().and_then(|t| t.get("spec"));
-    let lists = ["containers", "initContainers"].into_iter().filter_map(move |list| pod?.get(list)?.as_array());
-    let ports = lists.flatten().filter_map(|container| container.get("ports")?.as_array()).flatten();
+    let lists = ["containers", "initContainers"]
+        .into_iter()
+        .filter_map(move |list| pod?.get(list)?.as_array());
+    let ports = lists
+        .flatten()
+        .filter_map(|container| container.get("ports")?.as_array())
+        .flatten();
     ports.filter_map(|port| u16::try_from(port.get("containerPort").and_then(Value::as_u64)?).ok())
 }
 
@@ -84,7 +89,10 @@ mod tests {
 
     #[test]
     fn the_proxy_takes_the_first_free_ports() {
-        let plain = Ports::of(&spec(&json!([{"name": "a", "port": 80}, {"name": "b", "port": 81, "servicePort": 8}]), &json!(null)));
+        let plain = Ports::of(&spec(
+            &json!([{"name": "a", "port": 80}, {"name": "b", "port": 81, "servicePort": 8}]),
+            &json!(null),
+        ));
         let listen: Vec<u16> = plain.app.iter().map(|p| p.listen).collect();
         assert_eq!((listen.as_slice(), plain.admin), ([15080, 15081].as_slice(), 15020));
         assert_eq!((plain.app[0].service, plain.app[1].service), (80, 8));
@@ -96,14 +104,21 @@ mod tests {
             "containers": [{"name": "x", "ports": [{"containerPort": 15080}, {"containerPort": 15020}]}],
             "initContainers": [{"name": "y", "ports": [{"containerPort": 15082}, {"containerPort": "no"}]}],
         }});
-        let busy = Ports::of(&spec(&json!([{"name": "a", "port": 15081}, {"name": "b", "port": 80}]), &template));
+        let busy = Ports::of(&spec(
+            &json!([{"name": "a", "port": 15081}, {"name": "b", "port": 80}]),
+            &template,
+        ));
         let listen: Vec<u16> = busy.app.iter().map(|p| p.listen).collect();
         assert_eq!((listen.as_slice(), busy.admin), ([15083, 15084].as_slice(), 15021));
     }
 
     #[test]
     fn any_template_is_read_without_a_panic() {
-        for template in [json!({"spec": 1}), json!({"spec": {"containers": {}}}), json!({"spec": {"containers": [1, {"ports": 1}]}})] {
+        for template in [
+            json!({"spec": 1}),
+            json!({"spec": {"containers": {}}}),
+            json!({"spec": {"containers": [1, {"ports": 1}]}}),
+        ] {
             let plan = Ports::of(&spec(&json!([{"name": "a", "port": 80}]), &template));
             assert_eq!(plan.app[0].listen, 15080);
         }

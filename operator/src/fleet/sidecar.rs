@@ -76,7 +76,10 @@ pub(super) fn container(app: &BalancedApp, spec: &BalancedAppSpec, settings: &Fl
 }
 
 fn env(app: &BalancedApp, spec: &BalancedAppSpec, ports: &Ports, settings: &FleetSettings) -> Vec<EnvVar> {
-    let listeners = ports.app.iter().map(|port| format!("{}={}:{}", port.name, port.listen, port.app));
+    let listeners = ports
+        .app
+        .iter()
+        .map(|port| format!("{}={}:{}", port.name, port.listen, port.app));
     // What is left of the grace time once the app has drained: two seconds of it are the kubelet's.
     let drain = (spec.rollout.grace_seconds - spec.rollout.drain_seconds - 2).max(1);
     vec![

@@ -29,7 +29,11 @@ pub(super) struct Read {
 /// Reads the spec's template.
 pub(super) fn read(spec: &BalancedAppSpec) -> Read {
     let mut problems = Vec::new();
-    let template = spec.pod_template.as_ref().map(|given| parse(given, &mut problems)).unwrap_or_default();
+    let template = spec
+        .pod_template
+        .as_ref()
+        .map(|given| parse(given, &mut problems))
+        .unwrap_or_default();
     if let Some(labels) = template.metadata.as_ref().and_then(|m| m.labels.as_ref()) {
         check_labels(labels, &mut problems);
     }
@@ -62,7 +66,11 @@ fn parse(given: &BTreeMap<String, Value>, problems: &mut Vec<Problem>) -> PodTem
 }
 
 fn refused(path: impl Into<String>, reason: &'static str, error: &FieldError) -> Problem {
-    Problem::fatal(path, reason, format!("{:?} is not accepted, expected {}", error.value, error.accepted))
+    Problem::fatal(
+        path,
+        reason,
+        format!("{:?} is not accepted, expected {}", error.value, error.accepted),
+    )
 }
 
 fn reserved(path: String, value: &str, accepted: &str) -> Problem {
@@ -89,7 +97,11 @@ fn check_pod(spec: &BalancedAppSpec, pod: &PodSpec, problems: &mut Vec<Problem>)
     for (i, volume) in pod.volumes.iter().flatten().enumerate() {
         if volume.name.starts_with(OURS) {
             let path = format!("{PATH}.spec.volumes[{i}].name");
-            problems.push(reserved(path, &volume.name, "a name that does not begin with \"tenbin-\""));
+            problems.push(reserved(
+                path,
+                &volume.name,
+                "a name that does not begin with \"tenbin-\"",
+            ));
         }
     }
     let grace = i64::from(spec.rollout.grace_seconds);
@@ -97,9 +109,26 @@ fn check_pod(spec: &BalancedAppSpec, pod: &PodSpec, problems: &mut Vec<Problem>)
         && given != grace
     {
         let message = format!("{given} has no effect, spec.rollout.graceSeconds ({grace}) decides; set that one");
-        problems.push(Problem::warning(format!("{PATH}.spec.terminationGracePeriodSeconds"), "NoEffect", message));
+        problems.push(Problem::warning(
+            format!("{PATH}.spec.terminationGracePeriodSeconds"),
+            "NoEffect",
+            message,
+        ));
     }
-    let lists = [("containers", Some(&pod.containers)), ("initContainers", pod.init_containers.as_ref())];
+    if let (Some(given), Some(ours)) = (&pod.service_account_name, &spec.service_account_name)
+        && given != ours
+    {
+        let message = format!("{given:?} has no effect, spec.serviceAccountName ({ours:?}) decides");
+        problems.push(Problem::warning(
+            format!("{PATH}.spec.serviceAccountName"),
+            "NoEffect",
+            message,
+        ));
+    }
+    let lists = [
+        ("containers", Some(&pod.containers)),
+        ("initContainers", pod.init_containers.as_ref()),
+    ];
     for (list, containers) in lists {
         for (i, container) in containers.into_iter().flatten().enumerate() {
             check_container(spec, &format!("{PATH}.spec.{list}[{i}]"), list, container, problems);
@@ -115,16 +144,32 @@ fn check_container(spec: &BalancedAppSpec, path: &str, list: &str, container: &C
     let name = container.name.as_str();
     if name.is_empty() {
         let accepted = "a name (\"app\" for the app's own container)";
-        problems.push(refused(format!("{path}.name"), "InvalidField", &FieldError::new("", name, accepted)));
+        problems.push(refused(
+            format!("{path}.name"),
+            "InvalidField",
+            &FieldError::new("", name, accepted),
+        ));
     } else if name == PROXY_CONTAINER {
-        problems.push(reserved(format!("{path}.name"), name, "another name: this one is the proxy's"));
+        problems.push(reserved(
+            format!("{path}.name"),
+            name,
+            "another name: this one is the proxy's",
+        ));
     } else if name == APP_CONTAINER && list != "containers" {
-        problems.push(reserved(format!("{path}.name"), name, "another name: this one is the app's, in containers"));
+        problems.push(reserved(
+            format!("{path}.name"),
+            name,
+            "another name: this one is the app's, in containers",
+        ));
     }
     for (i, mount) in container.volume_mounts.iter().flatten().enumerate() {
         if mount.name.starts_with(OURS) {
             let accepted = "a volume of the app's own: those beginning with \"tenbin-\" are the proxy's";
-            problems.push(reserved(format!("{path}.volumeMounts[{i}].name"), &mount.name, accepted));
+            problems.push(reserved(
+                format!("{path}.volumeMounts[{i}].name"),
+                &mount.name,
+                accepted,
+            ));
         }
     }
     let is_app = name == APP_CONTAINER && list == "containers";
@@ -144,7 +189,10 @@ fn check_container(spec: &BalancedAppSpec, path: &str, list: &str, container: &C
         for ours in &spec.ports {
             let same_number = tcp && port.container_port == i32::from(ours.port);
             if same_number && beside && !is_app {
-                let accepted = format!("another port: the app itself listens on it (spec.ports, {:?})", ours.name);
+                let accepted = format!(
+                    "another port: the app itself listens on it (spec.ports, {:?})",
+                    ours.name
+                );
                 let error = FieldError::new("", port.container_port, accepted);
                 problems.push(refused(format!("{path}.containerPort"), "PortConflict", &error));
             } else if is_app && port_name == ours.name && !same_number {

@@ -38,7 +38,11 @@ fn is_empty(value: &Value) -> bool {
 fn join(path: &str, key: &str) -> String {
     // A key with a dot or a slash (labels) in brackets, as kubectl writes it.
     let plain = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if plain { format!("{path}.{key}") } else { format!("{path}[{key}]") }
+    if plain {
+        format!("{path}.{key}")
+    } else {
+        format!("{path}[{key}]")
+    }
 }
 
 /// The path of the innermost value that keeps `value` from being read as a `T`, and that value; `path` is where `value` stands.
@@ -103,9 +107,15 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_type_is_found_by_its_path() {
         let value = json!({"spec": {"containers": [{"name": "a"}, {"name": "app", "tty": "yes"}], "nodeName": "n"}});
-        assert_eq!(culprit_of(&value), Some(("t.spec.containers[1].tty".to_owned(), json!("yes"))));
+        assert_eq!(
+            culprit_of(&value),
+            Some(("t.spec.containers[1].tty".to_owned(), json!("yes")))
+        );
         let value = json!({"metadata": {"labels": {"a/b": 1}}});
-        assert_eq!(culprit_of(&value), Some(("t.metadata.labels[a/b]".to_owned(), json!(1))));
+        assert_eq!(
+            culprit_of(&value),
+            Some(("t.metadata.labels[a/b]".to_owned(), json!(1)))
+        );
         assert_eq!(culprit_of(&json!({"spec": []})).map(|c| c.0), Some("t.spec".to_owned()));
         // Two at once: the innermost that holds both.
         let value = json!({"spec": {"hostNetwork": 1, "hostPID": 1}});

@@ -60,7 +60,10 @@ pub(super) enum Decision {
     /// Nobody holds it any more: take it.
     Take { transitions: i32 },
     /// It is ours: renew it.
-    Renew { acquired: Option<Timestamp>, transitions: i32 },
+    Renew {
+        acquired: Option<Timestamp>,
+        transitions: i32,
+    },
     /// Another replica holds it.
     Wait,
 }
@@ -105,10 +108,16 @@ mod tests {
     fn another_holder_counts_until_its_record_stood_still_for_its_duration() {
         let start = Instant::now();
         let seen = Observation::of(None, record("b", "1"), start);
-        assert_eq!(decide("a", Some(&seen), start + Duration::from_millis(14_999)), Decision::Wait);
+        assert_eq!(
+            decide("a", Some(&seen), start + Duration::from_millis(14_999)),
+            Decision::Wait
+        );
         // Renewed at 14 s: the time starts anew, whatever the record's own times say.
         let seen = Observation::of(Some(seen), record("b", "2"), start + Duration::from_secs(14));
-        assert_eq!(decide("a", Some(&seen), start + Duration::from_secs(28)), Decision::Wait);
+        assert_eq!(
+            decide("a", Some(&seen), start + Duration::from_secs(28)),
+            Decision::Wait
+        );
         let seen = Observation::of(Some(seen), record("b", "2"), start + Duration::from_secs(20));
         assert_eq!(
             decide("a", Some(&seen), start + Duration::from_secs(29)),

@@ -57,7 +57,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let what = what(request.method(), request.uri().path(), request.uri().query().unwrap_or(""));
+        let what = what(
+            request.method(),
+            request.uri().path(),
+            request.uri().query().unwrap_or(""),
+        );
         let metrics = self.metrics.clone();
         let call = self.inner.call(request);
         Box::pin(async move {
@@ -119,10 +123,38 @@ mod tests {
     #[test]
     fn requests_are_named_as_rbac_names_them() {
         let cases = [
-            (Method::GET, "/api/v1/pods", "labelSelector=a&limit=500", "list", "", "pods"),
-            (Method::GET, "/api/v1/pods", "&watch=true&timeoutSeconds=170", "watch", "", "pods"),
-            (Method::GET, "/api/v1/namespaces/a/services/hello", "", "get", "", "services"),
-            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/hello", "force=true", "patch", "apps", "deployments"),
+            (
+                Method::GET,
+                "/api/v1/pods",
+                "labelSelector=a&limit=500",
+                "list",
+                "",
+                "pods",
+            ),
+            (
+                Method::GET,
+                "/api/v1/pods",
+                "&watch=true&timeoutSeconds=170",
+                "watch",
+                "",
+                "pods",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/services/hello",
+                "",
+                "get",
+                "",
+                "services",
+            ),
+            (
+                Method::PATCH,
+                "/apis/apps/v1/namespaces/a/deployments/hello",
+                "force=true",
+                "patch",
+                "apps",
+                "deployments",
+            ),
             (
                 Method::PATCH,
                 "/apis/tenbin.dev/v1alpha1/namespaces/a/balancedapps/hello/status",
@@ -131,10 +163,24 @@ mod tests {
                 "tenbin.dev",
                 "balancedapps/status",
             ),
-            (Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews", "", "create", "authentication.k8s.io", "tokenreviews"),
+            (
+                Method::POST,
+                "/apis/authentication.k8s.io/v1/tokenreviews",
+                "",
+                "create",
+                "authentication.k8s.io",
+                "tokenreviews",
+            ),
             (Method::GET, "/api/v1/namespaces", "", "list", "", "namespaces"),
             (Method::GET, "/api/v1/namespaces/a", "", "get", "", "namespaces"),
-            (Method::DELETE, "/apis/apps/v1/namespaces/a/controllerrevisions/x", "", "delete", "apps", "controllerrevisions"),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/controllerrevisions/x",
+                "",
+                "delete",
+                "apps",
+                "controllerrevisions",
+            ),
         ];
         for (method, path, query, verb, group, resource) in cases {
             let expected = (verb, group.to_owned(), resource.to_owned());

@@ -51,7 +51,10 @@ fn counts_of_all_replicas_are_added_up() {
     assert_eq!(syncs.of(&app("hello")).connected, 4);
     // A reset names what it forgets as changed too.
     let other = r#"{"apps":[{"namespace":"shop","name":"other","connected":1}]}"#;
-    assert_eq!(syncs.take(&one, report(true, other)), BTreeSet::from([app("hello"), app("other")]));
+    assert_eq!(
+        syncs.take(&one, report(true, other)),
+        BTreeSet::from([app("hello"), app("other")])
+    );
     assert_eq!(syncs.of(&app("hello")).connected, 1);
 }
 
@@ -84,9 +87,16 @@ fn replicas_are_found_by_their_endpoints() {
     let mut found = Found::default();
     let names = |found: &Found| -> Vec<String> { found.peers("me", 15010).into_iter().map(|p| p.name).collect() };
     found.apply(WatchEvent::Init);
-    let pods = [("me", "10.0.0.1", None), ("a", "10.0.0.2", Some(true)), ("b", "10.0.0.3", Some(false))];
+    let pods = [
+        ("me", "10.0.0.1", None),
+        ("a", "10.0.0.2", Some(true)),
+        ("b", "10.0.0.3", Some(false)),
+    ];
     found.apply(WatchEvent::InitApply(slice("one", &pods)));
-    found.apply(WatchEvent::InitApply(slice("two", &[("c", "fd00::1", None), ("d", "no address", None)])));
+    found.apply(WatchEvent::InitApply(slice(
+        "two",
+        &[("c", "fd00::1", None), ("d", "no address", None)],
+    )));
     found.apply(WatchEvent::InitDone);
     assert_eq!(names(&found), ["a", "c"]);
     let first = found.peers("me", 15010).first().cloned().unwrap();
@@ -127,14 +137,20 @@ fn apps(names: &[&str]) -> Shared {
 }
 
 async fn follow(address: SocketAddr, token: &str) -> Result<Streaming<Report>, tonic::Status> {
-    let channel = Endpoint::try_from(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = Endpoint::try_from(format!("http://{address}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
     let mut request = Request::new(Follow::default());
     let bearer = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", bearer);
     let path = http::uri::PathAndQuery::from_static(PATH);
-    let answer = grpc.server_streaming(request, path, Json::<Follow, Report>::default()).await?;
+    let answer = grpc
+        .server_streaming(request, path, Json::<Follow, Report>::default())
+        .await?;
     Ok(answer.into_inner())
 }
 
@@ -166,7 +182,10 @@ async fn a_replica_tells_its_friends_what_changes_and_nobody_else() {
     let first = reports.message().await.unwrap().unwrap();
     assert!(first.reset);
     assert_eq!(syncs.take(&me, first), BTreeSet::from([app("hello")]));
-    assert_eq!((syncs.of(&app("hello")).connected, syncs.of(&app("hello")).synced), (1, 0));
+    assert_eq!(
+        (syncs.of(&app("hello")).connected, syncs.of(&app("hello")).synced),
+        (1, 0)
+    );
 
     open.set(StreamSync {
         synced: true,
@@ -184,6 +203,9 @@ async fn a_replica_tells_its_friends_what_changes_and_nobody_else() {
     assert_eq!(syncs.of(&app("hello")), Sync::default());
 
     stop.cancel();
-    assert!(reports.message().await.unwrap().is_none(), "a stopping replica ends the stream");
+    assert!(
+        reports.message().await.unwrap().is_none(),
+        "a stopping replica ends the stream"
+    );
     server.abort();
 }

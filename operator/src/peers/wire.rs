@@ -62,7 +62,7 @@ impl AppReport {
     }
 
     /// The app and its counts.
-    pub(super) fn to_sync(self) -> (AppKey, Sync) {
+    pub(super) fn into_sync(self) -> (AppKey, Sync) {
         let sync = Sync {
             connected: self.connected,
             synced: self.synced.min(self.connected),
@@ -74,7 +74,10 @@ impl AppReport {
 
 /// The reports that bring a follower from `told` to `now`; with `reset`, whatever it has is forgotten first.
 pub(super) fn reports(told: &BTreeMap<AppKey, Sync>, now: &BTreeMap<AppKey, Sync>, reset: bool) -> Vec<Report> {
-    let gone = told.keys().filter(|key| !now.contains_key(*key)).map(|key| AppReport::of(key, &Sync::default()));
+    let gone = told
+        .keys()
+        .filter(|key| !now.contains_key(*key))
+        .map(|key| AppReport::of(key, &Sync::default()));
     let new = now.iter().filter(|(key, sync)| told.get(*key) != Some(*sync));
     let apps: Vec<AppReport> = new.map(|(key, sync)| AppReport::of(key, sync)).chain(gone).collect();
     let mut reports: Vec<Report> = apps
@@ -152,7 +155,9 @@ mod tests {
             connected,
             ..Sync::default()
         };
-        list.iter().map(|(name, n)| (AppKey::new("a", *name), sync(*n))).collect()
+        list.iter()
+            .map(|(name, n)| (AppKey::new("a", *name), sync(*n)))
+            .collect()
     }
 
     fn names(reports: &[Report]) -> Vec<(String, u32)> {
@@ -165,25 +170,38 @@ mod tests {
         let told = counts(&[("one", 1), ("same", 2), ("gone", 3)]);
         let now = counts(&[("one", 4), ("same", 2), ("new", 5)]);
         let told = reports(&told, &now, false);
-        assert_eq!(names(&told), [("new".to_owned(), 5), ("one".to_owned(), 4), ("gone".to_owned(), 0)]);
+        assert_eq!(
+            names(&told),
+            [("new".to_owned(), 5), ("one".to_owned(), 4), ("gone".to_owned(), 0)]
+        );
         assert!(reports(&now, &now, false).is_empty());
     }
 
     #[test]
     fn the_first_report_resets_even_when_empty_and_large_ones_are_split() {
         let none = BTreeMap::new();
-        assert_eq!(reports(&none, &none, true), [Report { reset: true, apps: vec![] }]);
+        assert_eq!(
+            reports(&none, &none, true),
+            [Report {
+                reset: true,
+                apps: vec![]
+            }]
+        );
         let many: Vec<String> = (0..2500).map(|i| format!("app-{i:04}")).collect();
         let many: Vec<(&str, u32)> = many.iter().map(|name| (name.as_str(), 1)).collect();
         let split = reports(&none, &counts(&many), true);
-        assert_eq!(split.iter().map(|r| (r.reset, r.apps.len())).collect::<Vec<_>>(), [(true, 1000), (false, 1000), (false, 500)]);
+        assert_eq!(
+            split.iter().map(|r| (r.reset, r.apps.len())).collect::<Vec<_>>(),
+            [(true, 1000), (false, 1000), (false, 500)]
+        );
     }
 
     #[test]
     fn a_report_of_another_version_is_read_and_absurd_counts_are_bounded() {
-        let text = r#"{"reset":true,"sessions":7,"apps":[{"namespace":"a","name":"b","connected":1,"synced":9,"load":0.5}]}"#;
+        let text =
+            r#"{"reset":true,"sessions":7,"apps":[{"namespace":"a","name":"b","connected":1,"synced":9,"load":0.5}]}"#;
         let report: Report = serde_json::from_str(text).expect("additive");
-        let (key, sync) = report.apps[0].clone().to_sync();
+        let (key, sync) = report.apps[0].clone().into_sync();
         assert_eq!((key.to_string().as_str(), sync.connected, sync.synced), ("a/b", 1, 1));
     }
 }

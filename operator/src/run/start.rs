@@ -20,10 +20,10 @@ use tracing::{info, warn};
 use super::{EVENTS, Event, Loop};
 use crate::admin::{self, Health};
 use crate::apply::{self, Applier};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Refusal};
 use crate::certs::{Keeper, Serving};
 use crate::config::Config;
-use crate::events::{self, Events};
+use crate::events::{self, Events, Note};
 use crate::lease::{Elector, Leadership};
 use crate::metrics::{CountRequests, Metrics};
 use crate::peers::{AuthenticatePeer, Counts, Follower, PeerService, Syncs};
@@ -41,6 +41,9 @@ use crate::xds::streams::Streams;
 const STOP: Duration = Duration::from_secs(10);
 /// How long connecting to the API server may take.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// Tasks that end with their name.
+type Tasks = JoinSet<anyhow::Result<&'static str>>;
 
 /// What the tasks share.
 struct Parts {
@@ -68,7 +71,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stream_metrics = Arc::new(StreamMetrics::default());
     let metrics = Metrics::new(|registry| stream_metrics.register(registry));
     let client = client(metrics.clone()).await?;
-    let admin = bind(config.admin_listen).await?;
     let (leads, leadership) = Leadership::new();
     let (events, received) = mpsc::channel(EVENTS);
     let (notes, noted) = Events::new(metrics.clone());
@@ -98,45 +100,24 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (serving, is_serving) = watch::channel(false);
     let (ready, is_ready) = watch::channel(false);
     let (seen, was_seen) = watch::channel(Instant::now());
-    let (version, versions) = watch::channel(0);
     let health = Health {
         seen: was_seen,
         serving: is_serving,
     };
 
     // Tasks that end at `stop`, in order; and those that are dropped after.
-    let mut ending: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
-    let mut tasks: JoinSet<anyhow::Result<&'static str>> = JoinSet::new();
+    let (mut ending, mut tasks) = (Tasks::new(), Tasks::new());
     let elector = parts.elector(leads);
     let stop = parts.stop.clone();
     ending.spawn(async move {
         elector.run(stop).await;
         Ok("lease")
     });
+    let versions = parts.spawn_changes(&mut tasks);
     ending.spawn(parts.serve(is_ready, serving, versions)?);
-    let (metrics, stop) = (parts.metrics.clone(), parts.stop.clone());
-    tasks.spawn(async move {
-        admin::serve(admin, health, metrics, stop).await?;
-        Ok("admin")
-    });
+    parts.spawn_admin(&mut tasks, health).await?;
     parts.spawn_watches(&mut tasks);
-    parts.spawn_writers(&mut tasks);
-    let reporter = parts.config.pod_name.clone();
-    let publisher = events::publish_all(parts.client.clone(), reporter, noted, parts.metrics.clone());
-    tasks.spawn(async move {
-        publisher.await;
-        Ok("events")
-    });
-    let (streams, events) = (parts.streams.clone(), parts.events.clone());
-    tasks.spawn(async move {
-        loop {
-            let apps = streams.changed().await;
-            version.send_modify(|v: &mut u64| *v = v.wrapping_add(1));
-            if events.send(Event::Streams(apps)).await.is_err() {
-                return Ok("streams");
-            }
-        }
-    });
+    parts.spawn_writers(&mut tasks, noted);
     let looping = parts.the_loop(ready, seen);
     let stop = parts.stop.clone();
     tasks.spawn(async move {
@@ -155,10 +136,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Waits for a signal to stop, or for a task that should not have ended.
-async fn until_stopped(
-    ending: &mut JoinSet<anyhow::Result<&'static str>>,
-    tasks: &mut JoinSet<anyhow::Result<&'static str>>,
-) -> anyhow::Result<()> {
+async fn until_stopped(ending: &mut Tasks, tasks: &mut Tasks) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ended = tokio::select! {
@@ -172,11 +150,15 @@ async fn until_stopped(
 }
 
 async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address}"))
 }
 
 async fn client(metrics: Arc<Metrics>) -> anyhow::Result<Client> {
-    let mut config = KubeConfig::infer().await.context("no way to the API server is configured")?;
+    let mut config = KubeConfig::infer()
+        .await
+        .context("no way to the API server is configured")?;
     config.connect_timeout = Some(CONNECT);
     let builder = ClientBuilder::try_from(config).context("the API server's client can't be made")?;
     Ok(builder.with_layer(&CountRequests::new(metrics)).build())
@@ -208,7 +190,33 @@ impl Parts {
         }
     }
 
-    fn spawn_watches(&self, tasks: &mut JoinSet<anyhow::Result<&'static str>>) {
+    /// Tells the loop, and by what is returned the other replicas, when proxies come, go, or get further.
+    fn spawn_changes(&self, tasks: &mut Tasks) -> watch::Receiver<u64> {
+        let (version, versions) = watch::channel(0);
+        let (streams, events) = (self.streams.clone(), self.events.clone());
+        tasks.spawn(async move {
+            loop {
+                let apps = streams.changed().await;
+                version.send_modify(|v: &mut u64| *v = v.wrapping_add(1));
+                if events.send(Event::Streams(apps)).await.is_err() {
+                    return Ok("changes of streams");
+                }
+            }
+        });
+        versions
+    }
+
+    async fn spawn_admin(&self, tasks: &mut Tasks, health: Health) -> anyhow::Result<()> {
+        let listener = bind(self.config.admin_listen).await?;
+        let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
+        tasks.spawn(async move {
+            admin::serve(listener, health, metrics, stop).await?;
+            Ok("admin")
+        });
+        Ok(())
+    }
+
+    fn spawn_watches(&self, tasks: &mut Tasks) {
         let context = WatchContext {
             client: self.client.clone(),
             events: self.events.clone(),
@@ -222,8 +230,14 @@ impl Parts {
         }
     }
 
-    /// What only the leader does, and the certificates, which it makes.
-    fn spawn_writers(&self, tasks: &mut JoinSet<anyhow::Result<&'static str>>) {
+    /// What writes to the API server, most of it on the leader alone, and what the leader has to know for it.
+    fn spawn_writers(&self, tasks: &mut Tasks, noted: mpsc::Receiver<Note>) {
+        let reporter = self.config.pod_name.clone();
+        let publisher = events::publish_all(self.client.clone(), reporter, noted, self.metrics.clone());
+        tasks.spawn(async move {
+            publisher.await;
+            Ok("events")
+        });
         let leading = self.leading();
         tasks.spawn(async move {
             leading.run().await;
@@ -294,7 +308,11 @@ impl Parts {
             metrics: self.metrics.clone(),
             provider: provider.clone(),
         };
-        let auth = Arc::new(Authenticator::new(self.client.clone(), self.world.clone(), self.metrics.clone()));
+        let auth = Arc::new(Authenticator::new(
+            self.client.clone(),
+            self.world.clone(),
+            self.metrics.clone(),
+        ));
         let peer_auth = OperatorsOnly {
             auth: auth.clone(),
             user_name: self.config.user_name(),
@@ -383,12 +401,12 @@ struct OperatorsOnly {
 impl AuthenticatePeer for OperatorsOnly {
     async fn authenticate_peer(&self, token: Option<&str>) -> Result<(), tonic::Status> {
         let known = self.auth.authenticate_peer(token, &self.user_name).await;
-        known.map_err(|refusal| refusal.to_status())
+        known.map_err(Refusal::to_status)
     }
 }
 
 impl server::Authenticate for Authenticator {
     async fn authenticate(&self, token: Option<&str>) -> Result<crate::key::AppKey, tonic::Status> {
-        self.authenticate(token).await.map_err(|refusal| refusal.to_status())
+        self.authenticate(token).await.map_err(Refusal::to_status)
     }
 }

@@ -13,7 +13,12 @@ struct Bench {
 
 fn bench() -> Bench {
     use clap::Parser;
-    let config = Config::try_parse_from(["tenbin-operator", "--pod-name=a", "--pod-namespace=ops", "--proxy-image=proxy:1"]);
+    let config = Config::try_parse_from([
+        "tenbin-operator",
+        "--pod-name=a",
+        "--pod-namespace=ops",
+        "--proxy-image=proxy:1",
+    ]);
     let (ready, is_ready) = watch::channel(false);
     let the_loop = Loop {
         config: config.unwrap(),
@@ -49,13 +54,19 @@ impl Bench {
                 [$(watched(Watched::$kind(WatchEvent::Init)), watched(Watched::$kind(WatchEvent::InitDone))),*]
             };
         }
-        self.on(empty!(Deployment, Service, Budget, ConfigMap, Revision, ReplicaSet, Pod, Slice));
+        self.on(empty!(
+            Deployment, Service, Budget, ConfigMap, Revision, ReplicaSet, Pod, Slice
+        ));
     }
 
     fn list_apps(&mut self, apps: impl IntoIterator<Item = BalancedApp>) {
-        let apps = apps.into_iter().map(|app| watched(Watched::App(WatchEvent::InitApply(app))));
+        let apps = apps
+            .into_iter()
+            .map(|app| watched(Watched::App(WatchEvent::InitApply(app))));
         let all = [watched(Watched::App(WatchEvent::Init))].into_iter().chain(apps);
-        self.on(all.chain([watched(Watched::App(WatchEvent::InitDone))]).collect::<Vec<_>>());
+        self.on(all
+            .chain([watched(Watched::App(WatchEvent::InitDone))])
+            .collect::<Vec<_>>());
     }
 
     fn snapshot(&self) -> Option<Arc<AppSnapshot>> {
@@ -92,24 +103,20 @@ fn key() -> AppKey {
     AppKey::new("shop", "hello")
 }
 
-fn app(port: u16) -> BalancedApp {
+fn app() -> BalancedApp {
     let app = json!({
         "apiVersion": "tenbin.dev/v1alpha1", "kind": "BalancedApp",
-        "metadata": { "name": "hello", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": port.to_string() },
-        "spec": { "image": "i", "ports": [{ "name": "http", "port": port }] },
+        "metadata": { "name": "hello", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1" },
+        "spec": { "image": "i", "ports": [{ "name": "http", "port": 8080 }] },
     });
     serde_json::from_value(app).unwrap()
-}
-
-fn apply_app(port: u16) -> Event {
-    watched(Watched::App(WatchEvent::Apply(app(port))))
 }
 
 #[tokio::test]
 async fn nothing_goes_out_before_every_watch_has_listed() {
     let mut bench = bench();
     bench.on([Event::Leader(true), Event::Certificates("bundle".to_owned())]);
-    bench.list_apps([app(8080)]);
+    bench.list_apps([app()]);
     assert!(bench.snapshot().is_none());
     assert_eq!(bench.waiting().await, (vec![], vec![]));
     assert!(!*bench.ready.borrow());
@@ -124,7 +131,7 @@ async fn nothing_goes_out_before_every_watch_has_listed() {
 async fn the_stream_waits_for_the_certificate_and_a_follower_writes_nothing() {
     let mut bench = bench();
     bench.list_children();
-    bench.list_apps([app(8080)]);
+    bench.list_apps([app()]);
     assert!(!*bench.ready.borrow(), "no certificate yet");
     bench.on([Event::Certificates("bundle".to_owned())]);
     assert!(*bench.ready.borrow());
@@ -139,14 +146,14 @@ async fn the_stream_waits_for_the_certificate_and_a_follower_writes_nothing() {
 async fn an_event_that_changes_no_resource_publishes_nothing_anew() {
     let mut bench = bench();
     bench.list_children();
-    bench.list_apps([app(8080)]);
+    bench.list_apps([app()]);
     let first = bench.snapshot().unwrap();
-    let mut labelled = app(8080);
+    let mut labelled = app();
     labelled.metadata.resource_version = Some("9".to_owned());
     labelled.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
     bench.on([watched(Watched::App(WatchEvent::Apply(labelled)))]);
     assert!(Arc::ptr_eq(&first, &bench.snapshot().unwrap()));
-    bench.on([watched(Watched::App(WatchEvent::Delete(app(8080))))]);
+    bench.on([watched(Watched::App(WatchEvent::Delete(app())))]);
     assert!(bench.snapshot().is_none(), "an app that is gone is gone");
     assert!(bench.the_loop.world.read().apps.is_empty());
 }
@@ -155,7 +162,7 @@ async fn an_event_that_changes_no_resource_publishes_nothing_anew() {
 async fn an_outcome_counts_while_this_replica_leads() {
     let mut bench = bench();
     bench.list_children();
-    bench.list_apps([app(8080)]);
+    bench.list_apps([app()]);
     let outcome = Outcome {
         generation: 1,
         problems: vec![Problem::fatal("spec", "Rejected", "no")],
@@ -170,14 +177,18 @@ async fn an_outcome_counts_while_this_replica_leads() {
     bench.on([Event::Leader(true), applied()]);
     assert_eq!(known(&bench), outcome);
     bench.on([Event::Leader(false)]);
-    assert_eq!(known(&bench), Outcome::default(), "what the next leader finds is not known here");
+    assert_eq!(
+        known(&bench),
+        Outcome::default(),
+        "what the next leader finds is not known here"
+    );
 }
 
 #[tokio::test]
 async fn pods_concern_status_but_no_child() {
     let mut bench = bench();
     bench.list_children();
-    bench.list_apps([app(8080)]);
+    bench.list_apps([app()]);
     bench.on([Event::Leader(true)]);
     bench.waiting().await;
     let owner = json!([{ "apiVersion": "tenbin.dev/v1alpha1", "kind": "BalancedApp", "name": "hello", "uid": "u", "controller": true }]);
@@ -204,6 +215,8 @@ async fn pods_concern_status_but_no_child() {
         "spec": { "containers": [] },
     });
     bench.waiting().await;
-    bench.on([watched(Watched::Pod(WatchEvent::Apply(serde_json::from_value(pod).unwrap())))]);
+    bench.on([watched(Watched::Pod(WatchEvent::Apply(
+        serde_json::from_value(pod).unwrap(),
+    )))]);
     assert_eq!(bench.waiting().await, (vec![], hello));
 }

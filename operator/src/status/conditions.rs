@@ -38,7 +38,11 @@ impl Verdict {
             message.truncate(message.floor_char_boundary(MESSAGE - '…'.len_utf8()));
             message.push('…');
         }
-        Verdict { status, reason, message }
+        Verdict {
+            status,
+            reason,
+            message,
+        }
     }
 }
 
@@ -59,13 +63,21 @@ fn ready(facts: &Facts<'_>) -> Verdict {
         return Verdict::new(Truth::False, "Deleting", "the app is being deleted".to_owned());
     }
     if let Some(problem) = facts.fatal() {
-        return Verdict::new(Truth::False, problem.reason, problem_texts(facts, |p| p.fatal) + &kept(facts));
+        return Verdict::new(
+            Truth::False,
+            problem.reason,
+            problem_texts(facts, |p| p.fatal) + &kept(facts),
+        );
     }
     if !facts.current {
         return not_carried_out(facts);
     }
     match facts.rollout {
-        Rollout::Missing => Verdict::new(Truth::False, "Creating", "waiting for the Deployment to be created".to_owned()),
+        Rollout::Missing => Verdict::new(
+            Truth::False,
+            "Creating",
+            "waiting for the Deployment to be created".to_owned(),
+        ),
         Rollout::Stuck => Verdict::new(Truth::False, "ProgressDeadlineExceeded", rollout_text(facts)),
         Rollout::UnderWay => Verdict::new(Truth::False, "RollingOut", rollout_text(facts)),
         Rollout::Done if facts.ready < facts.wanted => {
@@ -99,10 +111,18 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
         return Verdict { status, ..verdict };
     }
     match facts.rollout {
-        Rollout::Missing => Verdict::new(Truth::True, "Creating", "waiting for the Deployment to be created".to_owned()),
+        Rollout::Missing => Verdict::new(
+            Truth::True,
+            "Creating",
+            "waiting for the Deployment to be created".to_owned(),
+        ),
         Rollout::Stuck => Verdict::new(Truth::False, "ProgressDeadlineExceeded", rollout_text(facts)),
         Rollout::UnderWay => Verdict::new(Truth::True, "RollingOut", rollout_text(facts)),
-        Rollout::Done => Verdict::new(Truth::False, "RolledOut", format!("generation {} is rolled out", facts.generation)),
+        Rollout::Done => Verdict::new(
+            Truth::False,
+            "RolledOut",
+            format!("generation {} is rolled out", facts.generation),
+        ),
     }
 }
 
@@ -190,7 +210,12 @@ fn ready_text(facts: &Facts<'_>) -> String {
 }
 
 fn counts_text(facts: &Facts<'_>) -> String {
-    let Facts { updated, running, replicas, .. } = *facts;
+    let Facts {
+        updated,
+        running,
+        replicas,
+        ..
+    } = *facts;
     let old = replicas.saturating_sub(updated);
     let mut text = format!("{updated} of {running} replicas updated, {}", ready_text(facts));
     if old > 0 {
@@ -205,7 +230,11 @@ fn rollout_text(facts: &Facts<'_>) -> String {
 
 /// What keeps replicas from getting ready, where something does.
 fn why(facts: &Facts<'_>) -> String {
-    if facts.troubles.is_empty() { String::new() } else { format!("; {}", trouble_text(facts)) }
+    if facts.troubles.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", trouble_text(facts))
+    }
 }
 
 fn trouble_text(facts: &Facts<'_>) -> String {

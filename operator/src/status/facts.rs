@@ -64,7 +64,10 @@ impl<'a> Facts<'a> {
         let status = deployment.and_then(|d| d.status.clone()).unwrap_or_default();
         let pods = input.tables.pods(input.key);
         let active = || pods.iter().map(|(_, pod)| *pod).filter(|pod| pod.is_active());
-        let mut troubles: Vec<&str> = active().filter(|pod| !pod.ready).filter_map(|p| p.trouble.as_deref()).collect();
+        let mut troubles: Vec<&str> = active()
+            .filter(|pod| !pod.ready)
+            .filter_map(|p| p.trouble.as_deref())
+            .collect();
         troubles.sort_unstable();
         Some(Facts {
             generation,
@@ -148,17 +151,28 @@ fn rollout(deployment: Option<&Deployment>, replicas: i32) -> Rollout {
 }
 
 fn message_of(status: &DeploymentStatus, type_: &str, value: &str) -> Option<String> {
-    let condition = status.conditions.iter().flatten().find(|c| c.type_ == type_ && c.status == value)?;
+    let condition = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == type_ && c.status == value)?;
     Some(condition.message.clone().unwrap_or_default())
 }
 
 /// Equal neighbours as one, with their number.
 fn counted<'a>(sorted: &[&'a str]) -> Vec<(&'a str, usize)> {
-    sorted.chunk_by(|a, b| a == b).filter_map(|same| Some((*same.first()?, same.len()))).collect()
+    sorted
+        .chunk_by(|a, b| a == b)
+        .filter_map(|same| Some((*same.first()?, same.len())))
+        .collect()
 }
 
 fn problems<'a>(input: &StatusInput<'a>, generation: i64) -> Vec<&'a Problem> {
-    let tried = input.outcome.problems.iter().filter(|_| input.outcome.generation == generation);
+    let tried = input
+        .outcome
+        .problems
+        .iter()
+        .filter(|_| input.outcome.generation == generation);
     let mut problems: Vec<&Problem> = input.compiled.problems.iter().chain(tried).collect();
     problems.sort_by(|a, b| b.fatal.cmp(&a.fatal).then_with(|| a.cmp(b)));
     problems.dedup();

@@ -106,9 +106,18 @@ mod tests {
 
     #[test]
     fn a_rollout_tells_its_end_alone() {
-        let before = [("Ready", "True", "AllReplicasReady", "2 of 2"), ("Progressing", "False", "RolledOut", "generation 1")];
-        let under_way = [("Ready", "False", "RollingOut", "1 of 2"), ("Progressing", "True", "RollingOut", "1 of 2")];
-        let done = [("Ready", "True", "AllReplicasReady", "2 of 2"), ("Progressing", "False", "RolledOut", "generation 2")];
+        let before = [
+            ("Ready", "True", "AllReplicasReady", "2 of 2"),
+            ("Progressing", "False", "RolledOut", "generation 1"),
+        ];
+        let under_way = [
+            ("Ready", "False", "RollingOut", "1 of 2"),
+            ("Progressing", "True", "RollingOut", "1 of 2"),
+        ];
+        let done = [
+            ("Ready", "True", "AllReplicasReady", "2 of 2"),
+            ("Progressing", "False", "RolledOut", "generation 2"),
+        ];
         assert_eq!(told(&before, &under_way), []);
         let expected = [(false, "AllReplicasReady".to_owned()), (false, "RolledOut".to_owned())];
         assert_eq!(told(&under_way, &done), expected);
@@ -117,8 +126,16 @@ mod tests {
 
     #[test]
     fn another_problem_is_news_and_another_count_is_not() {
-        let good = [("Ready", "True", "AllReplicasReady", ""), ("Degraded", "False", "AsExpected", "")];
-        let bad = |text: &'static str, all: &'static str| [("Ready", "False", "Rejected", text), ("Degraded", "True", "Rejected", all)];
+        let good = [
+            ("Ready", "True", "AllReplicasReady", ""),
+            ("Degraded", "False", "AsExpected", ""),
+        ];
+        let bad = |text: &'static str, all: &'static str| {
+            [
+                ("Ready", "False", "Rejected", text),
+                ("Degraded", "True", "Rejected", all),
+            ]
+        };
         let one = bad("spec.image: no", "spec.image: no; 1 replica fails");
         let two = bad("spec.image: no", "spec.image: no; 2 replicas fail");
         let worse = bad("spec.image: never", "spec.image: never; 2 replicas fail");
@@ -128,8 +145,14 @@ mod tests {
         assert_eq!(told(&two, &worse), rejected);
         let expected = [(false, "AllReplicasReady".to_owned()), (false, "AsExpected".to_owned())];
         assert_eq!(told(&worse, &good), expected);
-        let failing = [("Ready", "False", "RollingOut", ""), ("Degraded", "True", "ReplicasFailing", "1 replica")];
-        let more = [("Ready", "False", "RollingOut", ""), ("Degraded", "True", "ReplicasFailing", "2 replicas")];
+        let failing = [
+            ("Ready", "False", "RollingOut", ""),
+            ("Degraded", "True", "ReplicasFailing", "1 replica"),
+        ];
+        let more = [
+            ("Ready", "False", "RollingOut", ""),
+            ("Degraded", "True", "ReplicasFailing", "2 replicas"),
+        ];
         assert_eq!(told(&good, &failing), [(true, "ReplicasFailing".to_owned())]);
         assert_eq!(told(&failing, &more), []);
     }

@@ -64,7 +64,9 @@ impl Row for PodRow {
         PodRow {
             uid: pod.uid().unwrap_or_default().into(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
-            finished: status.and_then(|s| s.phase.as_deref()).is_some_and(|p| p == "Succeeded" || p == "Failed"),
+            finished: status
+                .and_then(|s| s.phase.as_deref())
+                .is_some_and(|p| p == "Succeeded" || p == "Failed"),
             ready: status.is_some_and(is_ready),
             addresses: status.map(addresses).unwrap_or_default(),
             ports: app_ports(&pod),
@@ -89,7 +91,12 @@ fn is_ready(status: &PodStatus) -> bool {
 }
 
 fn addresses(status: &PodStatus) -> Vec<IpAddr> {
-    let all = status.pod_ips.as_deref().unwrap_or_default().iter().map(|ip| ip.ip.as_str());
+    let all = status
+        .pod_ips
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .map(|ip| ip.ip.as_str());
     let first = status.pod_ip.as_deref().filter(|_| status.pod_ips.is_none());
     first.into_iter().chain(all).filter_map(|ip| ip.parse().ok()).collect()
 }
@@ -110,14 +117,17 @@ const USUAL: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 /// Why a pod can't run. Words that alternate or count (back-off times) are left out, so that the text stays while the trouble does.
 fn trouble(status: &PodStatus) -> Option<String> {
     let conditions = status.conditions.as_deref().unwrap_or_default();
-    let unscheduled = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    let unscheduled = conditions
+        .iter()
+        .find(|c| c.type_ == "PodScheduled" && c.status == "False");
     if let Some(condition) = unscheduled {
         let reason = condition.reason.as_deref().unwrap_or("not scheduled");
         let message = condition.message.as_deref().unwrap_or_default();
         return Some(format!("{reason}: {message}").trim_end_matches([':', ' ']).to_owned());
     }
     let init = status.init_container_statuses.iter().flatten();
-    init.chain(status.container_statuses.iter().flatten()).find_map(container_trouble)
+    init.chain(status.container_statuses.iter().flatten())
+        .find_map(container_trouble)
 }
 
 fn container_trouble(status: &ContainerStatus) -> Option<String> {
@@ -125,8 +135,12 @@ fn container_trouble(status: &ContainerStatus) -> Option<String> {
     let name = &status.name;
     match reason {
         usual if USUAL.contains(&usual) => None,
-        "ErrImagePull" | "ImagePullBackOff" => Some(format!("container {name}: image {} can't be pulled", status.image)),
-        "CrashLoopBackOff" => Some(format!("container {name} keeps failing (CrashLoopBackOff); see its logs")),
+        "ErrImagePull" | "ImagePullBackOff" => {
+            Some(format!("container {name}: image {} can't be pulled", status.image))
+        }
+        "CrashLoopBackOff" => Some(format!(
+            "container {name} keeps failing (CrashLoopBackOff); see its logs"
+        )),
         other => Some(format!("container {name}: {other}")),
     }
 }
@@ -274,7 +288,9 @@ impl Row for SliceRow {
         let namespace = slice.namespace().unwrap_or_default();
         let labels = slice.labels();
         // Another Service over the same pods may carry our label as well, and tell other states.
-        let service = labels.get(SERVICE_NAME).filter(|name| labels.get(APP_LABEL) == Some(*name));
+        let service = labels
+            .get(SERVICE_NAME)
+            .filter(|name| labels.get(APP_LABEL) == Some(*name));
         let service = service.map(|name| slices_of(&namespace, name).into());
         let endpoints = slice.endpoints.iter();
         let mut endpoints: Vec<SliceEndpoint> = endpoints.filter_map(|e| slice_endpoint(&namespace, e)).collect();

@@ -144,7 +144,11 @@ impl<R: Row> Table<R> {
 
     fn replace(&mut self, namespace: Option<&str>, listed: HashMap<Name, R>) -> Vec<Change<R>> {
         let in_scope = |name: &&Name| namespace.is_none_or(|namespace| *name.namespace == *namespace);
-        let gone = self.rows.keys().filter(in_scope).filter(|name| !listed.contains_key(name));
+        let gone = self
+            .rows
+            .keys()
+            .filter(in_scope)
+            .filter(|name| !listed.contains_key(name));
         let gone: Vec<Name> = gone.cloned().collect();
         let mut changes: Vec<Change<R>> = gone.iter().filter_map(|name| self.remove(name)).collect();
         changes.extend(listed.into_iter().filter_map(|(name, row)| self.set(name, row)));

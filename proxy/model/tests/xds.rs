@@ -1,5 +1,6 @@
 //! The wire form keeps everything, is the same bytes each time, refuses what it can't obey by field and value, and survives
 //! any bytes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

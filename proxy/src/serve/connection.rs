@@ -1,5 +1,6 @@
 //! One client connection: drives HTTP on it, holds its time limits, closes it, and turns it into a tunnel when it was upgraded.
-//! What a request means is not its business.
+//! What a request means is not its business. A client that closes its sending side while a request is open is taken to have left, as most
+//! proxies take it: who has given up must not keep an endpoint working.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;

@@ -22,7 +22,7 @@ pub enum Failure {
     Connect,
     /// The endpoint did not answer a connection attempt in time.
     ConnectTimeout,
-    /// This proxy could not open a connection: out of descriptors, ports or memory.
+    /// This proxy could not open a connection: out of descriptors, ports or memory. There may be an idle one to another endpoint.
     Local,
     /// The endpoint closed the connection before its response's headers were complete.
     Closed,
@@ -96,7 +96,7 @@ impl Failure {
             Failure::NoEndpoint => facts(Endpoint, Never, StatusCode::SERVICE_UNAVAILABLE, "UH", "tenbin: 503 UH: no endpoint is available\n"),
             Failure::Connect => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UF", "tenbin: 503 UF: no endpoint could be connected to\n"),
             Failure::ConnectTimeout => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UFT", "tenbin: 503 UFT: connecting to an endpoint took too long\n"),
-            Failure::Local => facts(Proxy, Never, StatusCode::SERVICE_UNAVAILABLE, "LR", "tenbin: 503 LR: the proxy is out of connections\n"),
+            Failure::Local => facts(Proxy, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "LR", "tenbin: 503 LR: the proxy is out of connections\n"),
             Failure::Closed => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UC", "tenbin: 502 UC: the endpoint closed the connection before it answered\n"),
             Failure::Protocol => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UPE", "tenbin: 502 UPE: the endpoint's answer is not valid HTTP\n"),
             Failure::ResponseTimeout => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "UT", "tenbin: 504 UT: the endpoint did not answer in time\n"),
@@ -149,7 +149,7 @@ mod tests {
             .into_iter()
             .filter(|f| f.retry() == Retry::Elsewhere)
             .collect();
-        assert_eq!(again, [Failure::Connect, Failure::ConnectTimeout]);
-        assert!(again.iter().all(|f| f.fault() == Fault::Endpoint));
+        assert_eq!(again, [Failure::Connect, Failure::ConnectTimeout, Failure::Local]);
+        assert!(again.iter().all(|f| f.fault() != Fault::Client));
     }
 }

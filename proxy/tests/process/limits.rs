@@ -58,7 +58,7 @@ async fn what_is_not_a_request_is_refused_and_closed() {
 #[tokio::test]
 async fn slow_headers_have_their_time() {
     let app = Backend::app().await;
-    let config = simple(&[app.address], "", ", headerTimeout: 300ms, idleTimeout: 10s", "");
+    let config = simple(&[app.address], "", ", headerTimeout: 1s, idleTimeout: 60s", "");
     let proxy = Proxy::standalone(&config, &[]).await;
     let mut slow = proxy.client().await;
     slow.send("GET /who HTTP/1.1\r\nhost: te").await;
@@ -85,10 +85,10 @@ async fn slow_headers_have_their_time() {
     // A request that takes longer than headers may is none of that.
     let mut busy = proxy.client().await;
     busy.send("GET /gate HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(1300)).await;
     app.open();
     assert_eq!(busy.response().await.status, 200);
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(1300)).await;
     assert_eq!(busy.get("/who").await.status, 200, "idle time is another");
 }
 
@@ -146,13 +146,16 @@ async fn connections_are_limited_by_descriptors() {
 #[tokio::test]
 async fn an_upload_that_goes_on_after_its_response_is_no_slow_header() {
     let app = Backend::script(async |mut stream, _| {
-        crate::backend::read_head(&mut stream).await;
-        crate::backend::write(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-        let mut rest = Vec::new();
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await;
+        let mut body = [0; 8];
+        while crate::backend::read_head(&mut stream).await {
+            crate::backend::write(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            if body == [0; 8] {
+                tokio::io::AsyncReadExt::read_exact(&mut stream, &mut body).await.unwrap();
+            }
+        }
     })
     .await;
-    let proxy = Proxy::standalone(&simple(&[app.address], "", ", headerTimeout: 300ms", ""), &[]).await;
+    let proxy = Proxy::standalone(&simple(&[app.address], "", ", headerTimeout: 1s", ""), &[]).await;
     let mut client = proxy.client().await;
     client
         .send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 8\r\n\r\n")
@@ -160,7 +163,7 @@ async fn an_upload_that_goes_on_after_its_response_is_no_slow_header() {
     assert_eq!(client.response().await.status, 200);
     for byte in b"slowpace" {
         client.send([*byte]).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     assert_eq!(
         proxy

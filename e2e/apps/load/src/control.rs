@@ -75,11 +75,16 @@ async fn answer(loads: Shared, request: Request<Incoming>) -> Result<Response<Fu
 async fn route(loads: &Shared, request: Request<Incoming>) -> anyhow::Result<String> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    // All of it, also where none is wanted: what is left unread would reset the connection under the answer.
+    let body = Limited::new(request.into_body(), BODY).collect().await;
+    let body = body
+        .map_err(|e| anyhow::anyhow!("the body can't be read: {e}"))?
+        .to_bytes();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (&method, parts.as_slice()) {
         (&Method::GET, ["healthz"]) => to_json(&serde_json::json!({ "ok": true })),
         (&Method::POST, ["loads"]) => {
-            let running = Running::start(from_json::<Load>(request).await?).await?;
+            let running = Running::start(from_json::<Load>(&body)?).await?;
             to_json(&Started {
                 id: add(loads, running),
             })
@@ -90,13 +95,13 @@ async fn route(loads: &Shared, request: Request<Incoming>) -> anyhow::Result<Str
             running.stop();
             to_json(&running.report())
         }
-        (&Method::POST, ["requests"]) => to_json(&once(&from_json(request).await?).await?),
+        (&Method::POST, ["requests"]) => to_json(&once(&from_json(&body)?).await?),
         (&Method::POST, ["websocket"]) => {
-            let plan: Echo = from_json(request).await?;
+            let plan: Echo = from_json(&body)?;
             to_json(&websocket::echo(&plan).await)
         }
         (&Method::POST, ["scan"]) => {
-            let plan: Scan = from_json(request).await?;
+            let plan: Scan = from_json(&body)?;
             to_json(&scan::scan(plan.address).await)
         }
         _ => bail!("there is no {method} {path}"),
@@ -122,12 +127,8 @@ fn find(loads: &Shared, id: &str) -> anyhow::Result<Arc<Running>> {
     found.cloned().with_context(|| format!("there is no load {id}"))
 }
 
-async fn from_json<T: DeserializeOwned>(request: Request<Incoming>) -> anyhow::Result<T> {
-    let body = Limited::new(request.into_body(), BODY).collect().await;
-    let body = body
-        .map_err(|e| anyhow::anyhow!("the body can't be read: {e}"))?
-        .to_bytes();
-    serde_json::from_slice(&body).context("the body is not what is expected here")
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(body).context("the body is not what is expected here")
 }
 
 fn to_json<T: Serialize>(value: &T) -> anyhow::Result<String> {

@@ -1,4 +1,5 @@
 //! The driver against a server that answers well, badly, or not at all.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

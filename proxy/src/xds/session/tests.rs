@@ -99,8 +99,10 @@ fn asked(requests: &[DeltaDiscoveryRequest]) -> Vec<(Kind, Vec<&str>, Vec<&str>)
     asked.collect()
 }
 
+type Named<'a> = Vec<(Kind, &'a str)>;
+
 /// Kinds and names that an update sets and removes.
-fn changes(judged: &Judged) -> (Vec<(Kind, &str)>, Vec<(Kind, &str)>) {
+fn changes(judged: &Judged) -> (Named<'_>, Named<'_>) {
     let Some(update) = &judged.update else {
         return (vec![], vec![]);
     };
@@ -303,6 +305,20 @@ fn a_new_stream_asks_for_everything_again_with_the_versions_here_and_clusters_fi
     }
     assert!(requests[0].node.is_some());
     assert!(requests[1].node.is_none());
+}
+
+#[test]
+fn what_one_replica_lacked_another_may_have() {
+    let mut session = serving();
+    session.on_response(set(&routes(WEB, &["b"])));
+    session.on_response(gone(Kind::Endpoints, "b"));
+    session.connect();
+    assert_eq!(
+        session.on_response(set(&cluster("b", 1))).update,
+        None,
+        "its endpoints may be on their way"
+    );
+    assert!(session.on_response(set(&endpoints("b", 2))).update.is_some());
 }
 
 #[test]
