@@ -270,8 +270,8 @@ impl World {
 
     fn disturb(&mut self) {
         match self.rng.u8(..100) {
-            0..70 => drop(self.carry(false)),
-            70..75 => drop(self.carry(true)),
+            0..66 => drop(self.carry(false)),
+            66..75 => drop(self.carry(true)),
             75..85 => self.content.change(&mut self.rng),
             85..95 => {
                 let replica = self.rng.usize(..2);

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tenbin_proxy::config::{Cli, Command};
-use tenbin_proxy::run::{self, Plan};
-use tenbin_proxy::{admin, telemetry};
+use tenbin_proxy::plan::Plan;
+use tenbin_proxy::{admin, run, telemetry};
 
 fn main() -> ExitCode {
     match act(Cli::parse()) {

@@ -40,10 +40,9 @@ use prometheus_client::metrics::MetricType;
 use tenbin_balance::{Role, Status, Time};
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
-use crate::lifecycle::Lifecycle;
 use crate::serve::error::Failure;
-use crate::state::{Cluster, Listener, Snapshot, State};
+use crate::shared::Shared;
+use crate::state::{Cluster, Listener, Snapshot};
 
 /// The most endpoints of a cluster that are shown one by one.
 const MAX_ENDPOINTS: usize = 100;
@@ -54,34 +53,10 @@ const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Everything that is shown.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Listeners, clusters and endpoints.
-    pub state: Arc<State>,
-    /// Connections and draining.
-    pub lifecycle: Arc<Lifecycle>,
-    /// The clock of the process.
-    pub clock: Clock,
+    /// Listeners, endpoints, the process.
+    pub shared: Shared,
     /// The access log, if there is one.
     pub access_log: Option<AccessLog>,
-    /// The limit of descriptors.
-    pub fd_limit: u64,
-    /// When the last update was put in use.
-    pub updated: Arc<UpdatedAt>,
-}
-
-/// When the last update was put in use.
-#[derive(Debug, Default)]
-pub struct UpdatedAt(AtomicU64);
-
-impl UpdatedAt {
-    /// It was now.
-    pub fn set(&self, now: Time) {
-        self.0.store(now.as_micros(), Relaxed);
-    }
-
-    /// How long ago, in seconds; since the start if there was none.
-    pub fn age(&self, now: Time) -> f64 {
-        now.since(Time::from_micros(self.0.load(Relaxed))).as_secs_f64()
-    }
 }
 
 type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
@@ -89,7 +64,7 @@ type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut out = Out(encoder);
-        let snapshot = self.state.load();
+        let snapshot = self.shared.state.load();
         self.process(&mut out, &snapshot)?;
         listeners(&mut out, snapshot.listeners())?;
         self.clusters(&mut out, &snapshot)
@@ -98,18 +73,18 @@ impl Collector for Metrics {
 
 impl Metrics {
     fn process(&self, out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         out.gauges("build_info", "1, with the version of the proxy", [(version, 1.0)])?;
         out.gauge(
             "connection_limit",
             "The most client connections",
-            self.lifecycle.limit() as f64,
+            self.shared.lifecycle.limit() as f64,
         )?;
-        out.gauge("fd_limit", "The limit of descriptors", self.fd_limit as f64)?;
-        let draining = f64::from(u8::from(self.lifecycle.is_draining()));
+        out.gauge("fd_limit", "The limit of descriptors", self.shared.fd_limit as f64)?;
+        let draining = f64::from(u8::from(self.shared.lifecycle.is_draining()));
         out.gauge("draining", "1 from the beginning of a drain", draining)?;
-        let age = self.updated.age(now);
+        let age = self.shared.updated.age(now);
         out.gauge("snapshot_age_seconds", "Time since the last update, or the start", age)?;
         out.counter("snapshot_updates", "Updates put in use", snapshot.updates())?;
         let dropped = self.access_log.as_ref().map_or(0, AccessLog::dropped);
@@ -129,7 +104,7 @@ impl Metrics {
         });
         out.gauges("endpoints", "Endpoints known", states)?;
 
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         let shown: Vec<Shown<'_>> = snapshot
             .clusters()
             .flat_map(|cluster| Shown::of(cluster, now))

@@ -74,7 +74,7 @@ fn drift_is_repaired_in_our_fields_only() {
         for kind in ["service", "pdb", "configmap"] {
             let name = if kind == "configmap" { "drift-tenbin" } else { "drift" };
             lab.kubectl.run(&["delete", kind, name]).await?;
-            eventually("what was deleted comes again", 30, async || {
+            eventually("what was deleted comes again", 120, async || {
                 lab.kubectl.run(&["get", kind, name]).await.map(|_| ())
             })
             .await?;
@@ -105,7 +105,9 @@ fn a_foreign_object_of_that_name_is_left_alone() {
         );
         lab.api::<Service>().delete("taken", &DeleteParams::default()).await?;
         app.ready(1, 60).await?;
-        lab.driver().await?.get(&app.url("/")).await?;
+        let driver = lab.driver().await?;
+        // The name meant another address until now, which the cluster's DNS may still remember.
+        eventually("the app answers", 60, async || driver.get(&app.url("/")).await).await?;
         Ok(())
     });
 }

@@ -13,7 +13,43 @@ use serde_json::json;
 use tenbin_e2e::{App, Lab, demo_spec, eventually, pod_ip, test};
 
 /// What is granted and may be left unused by a run, with the reason.
-const SPARE: [(&str, &str, &str, &str); 2] = [
+const SPARE: [(&str, &str, &str, &str); 8] = [
+    (
+        "create",
+        "",
+        "configmaps",
+        "a server-side apply that creates is a patch to the caller, a create to the API server",
+    ),
+    (
+        "create",
+        "",
+        "services",
+        "a server-side apply that creates is a patch to the caller, a create to the API server",
+    ),
+    (
+        "create",
+        "apps",
+        "deployments",
+        "a server-side apply that creates is a patch to the caller, a create to the API server",
+    ),
+    (
+        "create",
+        "policy",
+        "poddisruptionbudgets",
+        "a server-side apply that creates is a patch to the caller, a create to the API server",
+    ),
+    (
+        "get",
+        "apps",
+        "controllerrevisions",
+        "only after a revision of that name was there already",
+    ),
+    (
+        "update",
+        "tenbin.dev",
+        "balancedapps/finalizers",
+        "what an admission plugin asks for of whoever sets an owner that blocks deletion",
+    ),
     (
         "create",
         "",
@@ -76,17 +112,26 @@ fn a_users_roles_include_apps() {
             lab.kubectl
                 .run(&["create", "rolebinding", "r", &clusterrole, &account])
                 .await?;
-            let may = async |verb: &str, resource: &str| {
-                let question = ["auth", "can-i", verb, resource, "--as", &subject];
+            let may = async |verb: &str, part: &str| {
+                let part = format!("--subresource={part}");
+                let question = [
+                    "auth",
+                    "can-i",
+                    verb,
+                    "balancedapps.tenbin.dev",
+                    &part,
+                    "--as",
+                    &subject,
+                ];
                 Ok::<bool, anyhow::Error>(lab.kubectl.attempt(&question, "").await?.ok)
             };
             eventually("the role is as it should be", 10, async || {
-                let found = may(verb, "balancedapps.tenbin.dev").await?;
+                let found = may(verb, "").await?;
                 ensure!(found == expected, "{role} may {verb}: {found}");
                 Ok(())
             })
             .await?;
-            let status = may("update", "balancedapps.tenbin.dev/status").await?;
+            let status = may("update", "status").await?;
             ensure!(!status, "{role} may write the status");
             lab.kubectl.run(&["delete", "rolebinding", "r"]).await?;
         }

@@ -286,11 +286,8 @@ impl Row for SliceRow {
 
     fn from_object(slice: EndpointSlice) -> Self {
         let namespace = slice.namespace().unwrap_or_default();
-        let labels = slice.labels();
-        // Another Service over the same pods may carry our label as well, and tell other states.
-        let service = labels
-            .get(SERVICE_NAME)
-            .filter(|name| labels.get(APP_LABEL) == Some(*name));
+        // Not by our label: another Service over the same pods may carry it as well, and tell other states.
+        let service = slice.labels().get(SERVICE_NAME);
         let service = service.map(|name| slices_of(&namespace, name).into());
         let endpoints = slice.endpoints.iter();
         let mut endpoints: Vec<SliceEndpoint> = endpoints.filter_map(|e| slice_endpoint(&namespace, e)).collect();

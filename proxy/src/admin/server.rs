@@ -12,25 +12,16 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::views;
-use crate::clock::Clock;
-use crate::lifecycle::Lifecycle;
 use crate::local_http::{Handler, text};
-use crate::metrics::UpdatedAt;
-use crate::state::State;
+use crate::shared::Shared;
 use crate::telemetry::LogLevel;
 use crate::xds::metrics::StreamMetrics;
 
 /// Everything that admin shows or changes.
 #[derive(Debug)]
 pub struct Process {
-    /// Listeners, clusters, endpoints.
-    pub state: Arc<State>,
-    /// Connections and draining.
-    pub lifecycle: Arc<Lifecycle>,
-    /// The clock of the process.
-    pub clock: Clock,
-    /// When the last update was put in use.
-    pub updated: Arc<UpdatedAt>,
+    /// Listeners, clusters, endpoints, the process.
+    pub shared: Shared,
     /// The stream to the operator, where there is one.
     pub stream: Option<Arc<StreamMetrics>>,
     /// Where the listeners are bound, in their order.
@@ -39,8 +30,6 @@ pub struct Process {
     pub status: Option<SocketAddr>,
     /// How many workers serve.
     pub workers: usize,
-    /// The limit of descriptors.
-    pub fd_limit: u64,
     /// The level of the log.
     pub log_level: LogLevel,
 }
@@ -49,11 +38,14 @@ pub struct Process {
 pub fn handler(process: Process) -> Handler {
     Rc::new(move |request, body| match (&request.method, request.uri.path()) {
         (&Method::GET, "/status") => show(&views::status(&process)),
-        (&Method::GET, "/config") => show(&views::config(&process.state.load())),
-        (&Method::GET, "/clusters") => show(&views::clusters(&process.state.load(), process.clock.now())),
+        (&Method::GET, "/config") => show(&views::config(&process.shared.state.load())),
+        (&Method::GET, "/clusters") => show(&views::clusters(
+            &process.shared.state.load(),
+            process.shared.clock.now(),
+        )),
         (&Method::POST, "/drain") => {
             info!("told to drain");
-            process.lifecycle.drain();
+            process.shared.lifecycle.drain();
             show(&json!({ "draining": true }))
         }
         (&Method::POST, "/log-level") => log_level(&process, body),

@@ -11,8 +11,8 @@ use crate::state::{Cluster, Endpoint, Snapshot};
 
 /// How the process is.
 pub(super) fn status(process: &Process) -> Value {
-    let snapshot = process.state.load();
-    let now = process.clock.now();
+    let snapshot = process.shared.state.load();
+    let now = process.shared.clock.now();
     let listeners = snapshot
         .listeners()
         .iter()
@@ -31,12 +31,12 @@ pub(super) fn status(process: &Process) -> Value {
         "uptimeSeconds": now.since(Time::default()).as_secs(),
         "workers": process.workers,
         "statusAddress": process.status.map(|address| address.to_string()),
-        "draining": process.lifecycle.is_draining(),
-        "connections": process.lifecycle.connections(),
-        "connectionLimit": process.lifecycle.limit(),
-        "fdLimit": process.fd_limit,
+        "draining": process.shared.lifecycle.is_draining(),
+        "connections": process.shared.lifecycle.connections(),
+        "connectionLimit": process.shared.lifecycle.limit(),
+        "fdLimit": process.shared.fd_limit,
         "updates": snapshot.updates(),
-        "snapshotAgeSeconds": process.updated.age(now),
+        "snapshotAgeSeconds": process.shared.updated.age(now),
         "streamConnected": process.stream.as_ref().map(|stream| stream.connected.get() == 1),
         "listeners": listeners.collect::<Vec<_>>(),
     })

@@ -29,8 +29,8 @@ use crate::state::{Listener, PortStats};
 
 /// How long a connection that we closed is still read from, so that what the client is sending does not wipe out our last response.
 const LINGER: Duration = Duration::from_secs(1);
-/// The least time between two looks at the time limits of a busy connection.
-const BUSY_CHECK: Duration = Duration::from_millis(100);
+/// The least time between two looks at the time limits of a connection.
+const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 
 const REQUEST_TIMEOUT: &str = "tenbin: 408 DPE: the request's headers took too long\n";
 
@@ -115,13 +115,19 @@ impl Connection {
         began
     }
 
-    /// When its time limits have to be looked at next.
-    fn deadline(&self, listener: &Listener) -> Time {
+    /// When its time is over, if nothing happens before; never while it is busy.
+    fn deadline(&self, listener: &Listener) -> Option<Time> {
         match self.phase.get() {
-            Phase::New(since) | Phase::Head(since) => since.plus(listener.header_timeout),
-            Phase::Idle(since, _) => since.plus(listener.idle_timeout),
-            Phase::Busy => self.worker.clock.now().plus(listener.idle_timeout.max(BUSY_CHECK)),
+            Phase::New(since) | Phase::Head(since) => Some(since.plus(listener.header_timeout)),
+            Phase::Idle(since, _) => Some(since.plus(listener.idle_timeout)),
+            Phase::Busy => None,
         }
+    }
+
+    /// When its time limits have to be looked at next: no later than the earliest end of an idle time that may begin unseen.
+    fn next_look(&self, listener: &Listener) -> Time {
+        let idle = self.worker.clock.now().plus(listener.idle_timeout.max(SHORTEST_LOOK));
+        self.deadline(listener).map_or(idle, |deadline| deadline.min(idle))
     }
 
     /// The settings of its listener as they are now.
@@ -192,7 +198,7 @@ where
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = super::body::ResponseBody, Error = Infallible>,
 {
     let clock = connection.worker.clock;
-    let first = connection.deadline(&connection.settings());
+    let first = connection.next_look(&connection.settings());
     let mut timer = pin!(sleep_until(clock.at(first)));
     let mut closing = pin!(connection.worker.closing.notified());
     // Both are polled once to be woken by them; after that a look costs less than a poll.
@@ -214,15 +220,18 @@ where
                 continue;
             }
             if connection.notice_head() {
-                let deadline = connection.deadline(&connection.settings());
-                rearm(timer.as_mut(), clock.at(deadline), cx);
+                let look = connection.next_look(&connection.settings());
+                rearm(timer.as_mut(), clock.at(look), cx);
             }
             if !timer.is_elapsed() {
                 return Poll::Pending;
             }
-            let deadline = connection.deadline(&connection.settings());
-            if clock.now() < deadline {
-                rearm(timer.as_mut(), clock.at(deadline), cx);
+            let settings = connection.settings();
+            if connection
+                .deadline(&settings)
+                .is_none_or(|deadline| clock.now() < deadline)
+            {
+                rearm(timer.as_mut(), clock.at(connection.next_look(&settings)), cx);
             } else if matches!(connection.phase.get(), Phase::Head(_)) {
                 return Poll::Ready(End::HeaderTimeout);
             } else if told_to_close {

@@ -1,0 +1,103 @@
+//! What to run, made of what the process was told: a sidecar's environment or a file. Plain values; `run` acts on them.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use tenbin_model::Update;
+
+use crate::access_log::Format;
+use crate::config::{self, LogFormat, Switch};
+use crate::state::Bootstrap;
+use crate::xds::client::ClientConfig;
+use crate::xds::file;
+
+/// What to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is known before any update.
+    pub bootstrap: Bootstrap,
+    /// The first update, from a file.
+    pub first: Option<Update>,
+    /// Where more come from.
+    pub stream: Option<ClientConfig>,
+    /// The status port.
+    pub status: Option<SocketAddr>,
+    /// The admin socket.
+    pub admin: Option<PathBuf>,
+    /// Threads that serve traffic.
+    pub workers: usize,
+    /// How long requests may go on after the first signal to end.
+    pub drain: Duration,
+    /// How requests are logged, if they are.
+    pub access_log: Option<Format>,
+}
+
+impl Plan {
+    /// The plan of a sidecar.
+    ///
+    /// # Errors
+    /// A value that cannot be used, with its name.
+    pub fn sidecar(sidecar: &config::Sidecar) -> anyhow::Result<Self> {
+        let bootstrap = sidecar.bootstrap()?;
+        let stream = match (&sidecar.xds_address, &sidecar.xds_ca, &sidecar.xds_token) {
+            (Some(address), Some(ca), Some(token)) => Some(ClientConfig {
+                address: address.clone(),
+                ca: ca.clone(),
+                token: token.clone(),
+                node_id: sidecar.pod_name.clone(),
+                listeners: bootstrap.ports.iter().map(|port| port.name.clone()).collect(),
+            }),
+            _ => None,
+        };
+        Ok(Plan {
+            bootstrap,
+            first: None,
+            stream,
+            status: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, sidecar.status_port))),
+            admin: Some(sidecar.admin_socket()),
+            ..Plan::common(&sidecar.common, 1)
+        })
+    }
+
+    /// The plan of a proxy with a file.
+    ///
+    /// # Errors
+    /// The file cannot be used; the text says where and why.
+    pub fn standalone(standalone: &config::Standalone) -> anyhow::Result<Self> {
+        let Some(path) = &standalone.config else {
+            bail!("--config: a file is needed, or one of the subcommands sidecar and admin");
+        };
+        let file = file::load(path)?;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Plan {
+            bootstrap: Bootstrap::from_update(&file.update),
+            first: Some(file.update),
+            status: file.status,
+            admin: file.admin,
+            ..Plan::common(&standalone.common, cpus)
+        })
+    }
+
+    fn common(common: &config::Common, workers: usize) -> Self {
+        let format = match common.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        Plan {
+            bootstrap: Bootstrap {
+                own: None,
+                instance: String::new(),
+                ports: Vec::new(),
+            },
+            first: None,
+            stream: None,
+            status: None,
+            admin: None,
+            workers: common.workers.map_or(workers, usize::from),
+            drain: common.drain(),
+            access_log: (common.access_log == Switch::On).then_some(format),
+        }
+    }
+}
