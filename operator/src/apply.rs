@@ -146,6 +146,10 @@ impl Applier {
         let memory = self.memories().remove(&key);
         let mut memory = memory.filter(|m| m.uid == view.uid).unwrap_or_default();
         memory.uid.clone_from(&view.uid);
+        if memory.going {
+            self.memories().insert(key, memory);
+            return Next::Idle;
+        }
         let done = self.carry_out(&view, &mut memory).await;
         self.memories().insert(key.clone(), memory);
         let Some(done) = done else {
@@ -172,7 +176,7 @@ impl Applier {
     }
 
     /// The trial of the current spec unless it is the accepted one, then the upkeep of the accepted one where that is another.
-    /// None when this replica stopped leading.
+    /// None when this replica stopped leading, or the app's namespace goes.
     async fn carry_out(&self, view: &View, memory: &mut Memory) -> Option<Done> {
         let mut done = Done {
             problems: Vec::new(),
@@ -197,6 +201,10 @@ impl Applier {
                         return Some(done);
                     }
                     Err(Stop::NotLeader) => return None,
+                    Err(Stop::Going) => {
+                        memory.going = true;
+                        return None;
+                    }
                     Err(Stop::Problems(problems)) => problems,
                 };
                 let left = memory.trial.failed(input, problems.clone(), Instant::now());
@@ -232,7 +240,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Writes what is missing or differs of the accepted spec. None when this replica stopped leading.
+    /// Writes what is missing or differs of the accepted spec. None as in [`Self::carry_out`].
     async fn upkeep(&self, view: &View, memory: &mut Memory, spec: &BalancedAppSpec, done: &mut Done) -> Option<()> {
         let input = hash((format!("{spec:?}"), format!("{:?}", view.settings)));
         let now = Instant::now();
@@ -243,6 +251,10 @@ impl Applier {
         match self.keep_up(view, memory, spec, done).await {
             Ok(()) => memory.upkeep.succeeded(),
             Err(Stop::NotLeader) => return None,
+            Err(Stop::Going) => {
+                memory.going = true;
+                return None;
+            }
             Err(Stop::Problems(problems)) => {
                 let left = memory.upkeep.failed(input, problems.clone(), Instant::now());
                 done.fail(problems, left);
@@ -387,11 +399,17 @@ fn intents(view: &View, spec: &BalancedAppSpec) -> Result<Vec<Intent>, Stop> {
 enum Stop {
     Problems(Vec<Problem>),
     NotLeader,
+    /// The app's namespace is being deleted.
+    Going,
 }
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        Stop::Problems(vec![failure.to_problem()])
+        match failure {
+            Failure::Refused(problem) => Stop::Problems(vec![problem]),
+            Failure::Transient(message) => Stop::Problems(vec![Problem::warning("", "ApplyFailed", message)]),
+            Failure::Going => Stop::Going,
+        }
     }
 }
 

@@ -119,8 +119,9 @@ impl Metrics {
             api_requests: Family::default(),
             registry: Mutex::default(),
         };
-        metrics.register(registry.sub_registry_with_prefix("tenbin_operator"));
-        register(&mut registry);
+        let ours = registry.sub_registry_with_prefix("tenbin_operator");
+        metrics.register(ours);
+        register(ours);
         *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Arc::new(metrics)
     }

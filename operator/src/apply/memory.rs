@@ -21,6 +21,8 @@ const WATCH_LAG: Duration = Duration::from_secs(10);
 pub(super) struct Memory {
     /// The app's UID: another one is another app.
     pub(super) uid: String,
+    /// Its namespace is being deleted: nothing is written any more.
+    pub(super) going: bool,
     /// The children as they stood after our last write.
     written: BTreeMap<ChildKind, Written>,
     /// Tries of the current spec.

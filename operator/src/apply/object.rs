@@ -41,16 +41,8 @@ pub(super) enum Failure {
     Refused(Problem),
     /// It may go better another time.
     Transient(String),
-}
-
-impl Failure {
-    /// The problem that a user is told.
-    pub(super) fn to_problem(&self) -> Problem {
-        match self {
-            Failure::Refused(problem) => problem.clone(),
-            Failure::Transient(message) => Problem::warning("", "ApplyFailed", message.clone()),
-        }
-    }
+    /// The namespace is being deleted, which nothing undoes: the app goes with it.
+    Going,
 }
 
 impl Intent {
@@ -186,6 +178,9 @@ pub(super) async fn request<T>(title: &str, call: impl Future<Output = kube::Res
 /// What an error means. The API server's own words are kept: they name the field.
 fn failure(title: &str, error: &kube::Error) -> Failure {
     match error {
+        kube::Error::Api(status) if status.is_forbidden() && status.message.contains("being terminated") => {
+            Failure::Going
+        }
         kube::Error::Api(status) => {
             let message = format!("{title}: {}", status.message);
             match status.code {
@@ -279,6 +274,9 @@ mod tests {
             };
             assert_eq!(problem.to_string(), "Service a: spec.ports: no");
         }
+        let going = "forbidden: unable to create new content in namespace a because it is being terminated";
+        let going = Status::failure(going, "Forbidden").with_code(403).boxed();
+        assert_eq!(failure("Service a", &kube::Error::Api(going)), Failure::Going);
         for code in [401, 404, 409, 429, 500, 503, 504] {
             assert!(matches!(of(code), Failure::Transient(_)), "{code}");
         }
