@@ -74,7 +74,7 @@ fn drift_is_repaired_in_our_fields_only() {
         for kind in ["service", "pdb", "configmap"] {
             let name = if kind == "configmap" { "drift-tenbin" } else { "drift" };
             lab.kubectl.run(&["delete", kind, name]).await?;
-            eventually("what was deleted comes again", 120, async || {
+            eventually("what was deleted comes again", 30, async || {
                 lab.kubectl.run(&["get", kind, name]).await.map(|_| ())
             })
             .await?;
