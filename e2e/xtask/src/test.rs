@@ -50,9 +50,9 @@ struct Findings {
 }
 
 impl Findings {
-    fn note(&mut self, result: Result<()>, before: Counted) {
+    fn note(&mut self, result: Result<()>, failed_before: u64) {
         if let Err(error) = result {
-            self.broken += u64::from(self.counted.failed == before.failed);
+            self.broken += u64::from(self.counted.failed == failed_before);
             self.failures.push(format!("{error:#}"));
         }
     }
@@ -76,13 +76,13 @@ pub(crate) fn everything(context: &Context, only: &[Stage], way: &Way) -> Result
             (Stage::Charts, "Charts"),
         ] {
             if wanted(stage) && !interrupt::requested() {
-                let before = findings.counted;
+                let before = findings.counted.failed;
                 let result = say.stage(name, || simple(context, stage, &mut findings.counted));
                 findings.note(result, before);
             }
         }
         if let Some(ground) = ground {
-            let before = findings.counted;
+            let before = findings.counted.failed;
             let ground = ground
                 .join()
                 .unwrap_or_else(|_| Err(anyhow!("the cluster's lane panicked")));
@@ -92,8 +92,8 @@ pub(crate) fn everything(context: &Context, only: &[Stage], way: &Way) -> Result
         anyhow::Ok(())
     })?;
     ensure!(!interrupt::requested(), Interrupted);
-    if findings.counted == Counted::default() && (wanted(Stage::Unit) || wanted(Stage::E2e)) {
-        findings.note(Err(anyhow!("no test was executed")), findings.counted);
+    if findings.counted.passed + findings.counted.failed == 0 && (wanted(Stage::Unit) || wanted(Stage::E2e)) {
+        findings.note(Err(anyhow!("no test was executed")), 0);
     }
     conclude(context, &findings)
 }
@@ -220,6 +220,12 @@ fn conclude(context: &Context, findings: &Findings) -> Result<()> {
     }
     for failure in &findings.failures {
         say.plain(format_args!("\nFAILED: {failure}"));
+    }
+    for (name, message) in &findings.counted.failures {
+        say.plain(format_args!("\nFAILED TEST: {name}"));
+        for line in message {
+            say.plain(format_args!("    {line}"));
+        }
     }
     // A stage that failed without a test that failed counts as one, so that the line never looks good after a failure.
     say.plain(format_args!(
