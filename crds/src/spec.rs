@@ -51,6 +51,13 @@ use crate::{BalancedAppStatus, HealthProbe, Rollout, embedded};
         json_path = ".status.conditions[?(@.type==\"ConfigSynced\")].status",
         description = "Whether all proxies of the app have the newest configuration"
     ),
+    printcolumn(
+        name = "Proxy",
+        type_ = "string",
+        json_path = ".status.proxies.image",
+        description = "Image of the proxy in pods made from now on",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new(
         "size(self.metadata.name) <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"

@@ -94,4 +94,9 @@ pub struct ProxyCounts {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub synced: i32,
+
+    /// Image of the proxy in the pods made from the newest pod template.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub image: String,
 }

@@ -162,7 +162,7 @@ fn names_columns_and_scale_are_as_documented() {
         .iter()
         .map(|c| &c["name"])
         .collect();
-    assert_eq!(columns, ["Ready", "Desired", "Algorithm", "Synced", "Age"]);
+    assert_eq!(columns, ["Ready", "Desired", "Algorithm", "Synced", "Proxy", "Age"]);
     let scale = &version["subresources"]["scale"];
     assert_eq!(scale["specReplicasPath"], ".spec.replicas");
     assert_eq!(scale["statusReplicasPath"], ".status.replicas");

@@ -2,43 +2,43 @@
 //! the accepted one), else the accepted one kept up. One app serially, several at once. What the objects are is decided in
 //! `fleet`; when an app is looked at, in `run`.
 
+mod accept;
 mod memory;
 mod object;
+mod turn;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::{Client, Resource, ResourceExt};
+use serde_json::Value;
 use tenbin_crds::{BalancedApp, BalancedAppSpec};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use crate::events::{Events, Note};
-use crate::fleet::{self, FleetSettings};
+use crate::config::ProxyUpgrade;
+use crate::events::Events;
+use crate::fleet::{self, Cause, FleetSettings};
 use crate::key::AppKey;
 use crate::lease::Leadership;
 use crate::metrics::{KindLabel, Metrics, ResultLabel};
-use crate::owners;
 use crate::problem::Problem;
 use crate::run::Event;
 use crate::status::Outcome;
 use crate::tables::ChildKind;
-use crate::work::Next;
+use crate::work::{Next, Queue};
 use crate::world::{Shared, World};
 use memory::{Memory, Need, hash};
-use object::{Failure, Intent, request};
+use object::{Failure, Intent};
+use turn::{Answer, Turn};
 
 pub use object::FIELD_MANAGER;
 
 /// Apps carried out at once.
 pub const AT_ONCE: usize = 8;
-/// Accepted specs kept, the newest included: one to look back at.
-const REVISIONS_KEPT: usize = 2;
 
 /// Carries apps out.
 pub struct Applier {
@@ -48,8 +48,12 @@ pub struct Applier {
     events: mpsc::Sender<Event>,
     notes: Events,
     metrics: Arc<Metrics>,
+    upgrade: ProxyUpgrade,
+    queue: Arc<Queue>,
     /// Locked for a moment only; an app's own is taken out while it is worked on.
     memories: Mutex<HashMap<AppKey, Memory>>,
+    /// Locked for a moment only.
+    turn: Mutex<Turn>,
 }
 
 /// What is to be carried out, as of one moment.
@@ -59,6 +63,10 @@ struct View {
     app: Arc<BalancedApp>,
     settings: Arc<FleetSettings>,
     accepted: Option<BalancedAppSpec>,
+    /// The pod template that the accepted spec is carried out with.
+    template: Option<Value>,
+    /// The number of the newest revision.
+    number: i64,
     /// Newest first.
     revisions: Vec<ObjectMeta>,
     children: Vec<(ChildKind, ObjectMeta)>,
@@ -76,15 +84,31 @@ impl View {
             ChildKind::Deployment,
         ];
         let child = |kind| world.tables.child(key, kind).map(|meta| (kind, meta.clone()));
+        let revisions = world.tables.revisions(key);
+        let newest = fleet::newest(&world.tables, key);
         Some(View {
             key: key.clone(),
             uid,
             settings: world.settings.clone()?,
-            accepted: fleet::accepted(&world.tables, key).0.map(|accepted| accepted.spec),
-            revisions: world.tables.revisions(key).iter().map(|r| r.metadata.clone()).collect(),
+            accepted: newest.and_then(|revision| fleet::spec_of(revision).ok()),
+            template: newest.and_then(fleet::template_of),
+            number: revisions.first().map_or(0, |revision| revision.revision),
+            revisions: revisions.iter().map(|r| r.metadata.clone()).collect(),
             children: kinds.into_iter().filter_map(child).collect(),
             app,
         })
+    }
+
+    /// What we wrote down counts before the watch has brought it.
+    fn catch_up(&mut self, memory: &mut Memory) {
+        match &memory.pending {
+            Some(pending) if pending.number > self.number => {
+                self.accepted = Some(pending.spec.clone());
+                self.template = Some(pending.template.clone());
+                self.number = pending.number;
+            }
+            _ => memory.pending = None,
+        }
     }
 
     fn child(&self, kind: ChildKind) -> Option<&ObjectMeta> {
@@ -101,6 +125,8 @@ struct Done {
     problems: Vec<Problem>,
     next: Next,
     wrote: bool,
+    /// What was said about replacing the proxies, if that was asked.
+    upgrade: Option<Answer>,
 }
 
 /// A child with what is to be done about it.
@@ -111,7 +137,9 @@ struct Planned<'a> {
 }
 
 impl Applier {
-    /// Writes by `client` what `world` asks for, while `leadership` lasts; tells outcomes to the loop by `events`.
+    /// Writes by `client` what `world` asks for, while `leadership` lasts; tells outcomes to the loop by `events`. Apps are
+    /// taken from `queue`; `upgrade` says when they get new proxies.
+    #[expect(clippy::too_many_arguments, reason = "handles, each of another kind")]
     pub fn new(
         client: Client,
         world: Shared,
@@ -119,6 +147,8 @@ impl Applier {
         events: mpsc::Sender<Event>,
         notes: Events,
         metrics: Arc<Metrics>,
+        queue: Arc<Queue>,
+        upgrade: ProxyUpgrade,
     ) -> Self {
         Applier {
             client,
@@ -127,31 +157,43 @@ impl Applier {
             events,
             notes,
             metrics,
+            upgrade,
+            queue,
             memories: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
     /// Forgets everything: what happens while another replica leads is not seen here.
     pub fn forget(&self) {
         self.memories().clear();
+        *self.turn() = Turn::default();
+        self.metrics.apps_outdated.set(0);
     }
 
     /// Carries one app out as far as it goes now.
     pub async fn work(&self, key: AppKey) -> Next {
         let view = View::of(&self.world.read(), &key);
-        let Some(view) = view else {
-            self.memories().remove(&key);
+        let memory = self.memories().remove(&key);
+        let was_outdated = memory.as_ref().is_some_and(|m| m.outdated);
+        let Some(mut view) = view else {
+            self.count_outdated(was_outdated, false);
+            let next = self.turn().leave(&key);
+            self.queue.extend(next);
             return Next::Idle;
         };
-        let memory = self.memories().remove(&key);
         let mut memory = memory.filter(|m| m.uid == view.uid).unwrap_or_default();
         memory.uid.clone_from(&view.uid);
         if memory.going {
             self.memories().insert(key, memory);
             return Next::Idle;
         }
+        view.catch_up(&mut memory);
         let done = self.carry_out(&view, &mut memory).await;
+        self.count_outdated(was_outdated, memory.outdated);
+        let next = self.next_to_upgrade(&view, &memory, done.as_ref());
         self.memories().insert(key.clone(), memory);
+        self.queue.extend(next);
         let Some(done) = done else {
             return Next::Idle;
         };
@@ -171,8 +213,30 @@ impl Applier {
         done.next
     }
 
-    fn memories(&self) -> std::sync::MutexGuard<'_, HashMap<AppKey, Memory>> {
+    fn memories(&self) -> MutexGuard<'_, HashMap<AppKey, Memory>> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_outdated(&self, before: bool, now: bool) {
+        self.metrics.apps_outdated.inc_by(i64::from(now) - i64::from(before));
+    }
+
+    /// Who is to be looked at next, after this app was and where that lets the turn go on.
+    fn next_to_upgrade(&self, view: &View, memory: &Memory, done: Option<&Done>) -> Option<AppKey> {
+        if view.app.spec.paused || memory.going {
+            return self.turn().leave(&view.key);
+        }
+        let asked = done.and_then(|done| done.upgrade);
+        let stays = matches!(asked, Some(Answer::Begin | Answer::Wait));
+        if stays || !memory.caught_up(view.child(ChildKind::Deployment)) {
+            return None;
+        }
+        let world = self.world.read();
+        self.turn().pass(&world.tables, &view.key)
     }
 
     /// The trial of the current spec unless it is the accepted one, then the upkeep of the accepted one where that is another.
@@ -182,13 +246,16 @@ impl Applier {
             problems: Vec::new(),
             next: Next::Idle,
             wrote: false,
+            upgrade: None,
         };
+        if view.accepted.is_some() {
+            self.keep_trust(view, memory, &mut done).await?;
+        }
         if view.app.spec.paused {
             return Some(done);
         }
         let current = &view.app.spec;
-        let is_accepted =
-            view.accepted.as_ref() == Some(current) || memory.has_accepted(view.generation(), Instant::now());
+        let is_accepted = view.accepted.as_ref() == Some(current);
         if !is_accepted {
             let input = hash((view.generation(), format!("{:?}", view.settings)));
             let standing = memory.trial.standing(input, Instant::now());
@@ -224,20 +291,57 @@ impl Applier {
 
     /// Tries the current spec: all or nothing, as far as a dry run can tell.
     async fn trial(&self, view: &View, memory: &mut Memory, done: &mut Done) -> Result<(), Stop> {
-        let intents = intents(view, &view.app.spec)?;
-        let planned = self.plan(view, memory, &intents).await?;
-        for Planned { intent, live, need } in &planned {
+        let mut wanted = Wanted::of(view, &view.app.spec)?;
+        if let (Some(accepted), Some(template)) = (&view.accepted, &view.template) {
+            // A change that does not touch the pods makes no new ones, whatever else has changed since these were made.
+            let before = Wanted::of(view, accepted);
+            if before.is_ok_and(|before| before.template() == wanted.template()) {
+                wanted.set_template(template);
+            }
+        }
+        let planned = self.plan(view, memory, &wanted.0).await?;
+        self.dry_run(view, &planned).await?;
+        for step in planned.iter().filter(|step| step.need != Need::Nothing) {
+            done.wrote |= self.write(view, memory, step).await?;
+        }
+        self.accept(view, memory, wanted.template(), Cause::Spec).await
+    }
+
+    /// Asks the API server whether what is to be written would be taken.
+    async fn dry_run(&self, view: &View, planned: &[Planned<'_>]) -> Result<(), Stop> {
+        for Planned { intent, live, need } in planned {
             if *need != Need::Nothing {
                 self.still_leading()?;
                 intent.apply(&self.client, &view.key, live.as_ref(), true).await?;
             }
         }
-        for step in planned.iter().filter(|step| step.need != Need::Nothing) {
-            done.wrote |= self.write(view, memory, step).await?;
-        }
-        self.accept(view).await?;
-        memory.accepted(view.generation(), Instant::now());
         Ok(())
+    }
+
+    /// Keeps up what the app's proxies trust, also of an app that is paused or can't be carried out: without it they would lose
+    /// the stream when the CA changes. None as in [`Self::carry_out`].
+    async fn keep_trust(&self, view: &View, memory: &mut Memory, done: &mut Done) -> Option<()> {
+        let kept = async {
+            let intents = [Intent::of(&fleet::trust(&view.app, &view.settings))?];
+            for step in self.plan(view, memory, &intents).await? {
+                if step.need == Need::Write {
+                    done.wrote |= self.write(view, memory, &step).await?;
+                }
+            }
+            Ok(())
+        };
+        match kept.await {
+            Ok(()) => Some(()),
+            Err(Stop::NotLeader) => None,
+            Err(Stop::Going) => {
+                memory.going = true;
+                None
+            }
+            Err(Stop::Problems(problems)) => {
+                done.fail(problems, crate::work::backoff(6));
+                Some(())
+            }
+        }
     }
 
     /// Writes what is missing or differs of the accepted spec. None as in [`Self::carry_out`].
@@ -270,8 +374,20 @@ impl Applier {
         spec: &BalancedAppSpec,
         done: &mut Done,
     ) -> Result<(), Stop> {
-        let intents = intents(view, spec)?;
-        let planned = self.plan(view, memory, &intents).await?;
+        let mut wanted = Wanted::of(view, spec)?;
+        let upgrade = self.to_upgrade(view, memory, spec, &wanted);
+        done.upgrade = upgrade;
+        if upgrade != Some(Answer::Begin)
+            && let Some(template) = &view.template
+        {
+            wanted.set_template(template);
+        }
+        let planned = self.plan(view, memory, &wanted.0).await?;
+        if upgrade == Some(Answer::Begin) {
+            self.dry_run(view, &planned).await?;
+            // Written down first: whoever leads next goes on with it.
+            self.accept(view, memory, wanted.template(), Cause::Upgrade).await?;
+        }
         let drifted = planned.iter().any(|step| step.need == Need::Repair);
         let now = Instant::now();
         if let Some(at) = memory.repair_at().filter(|at| drifted && now < *at) {
@@ -287,6 +403,16 @@ impl Applier {
             done.wrote |= wrote;
         }
         Ok(())
+    }
+
+    /// Whether the pods are to be replaced for no other reason than that they would be others if they were made today. None
+    /// where they would not, or nobody wants that.
+    fn to_upgrade(&self, view: &View, memory: &mut Memory, spec: &BalancedAppSpec, wanted: &Wanted) -> Option<Answer> {
+        let today = wanted.template();
+        memory.outdated = view.template.as_ref().is_some_and(|template| template != today);
+        let asked = memory.outdated && self.upgrade == ProxyUpgrade::Staggered && *spec == view.app.spec;
+        let world = self.world.read();
+        asked.then(|| self.turn().take(&world.tables, &view.key))
     }
 
     /// Finds the live children and what is to be done about each.
@@ -322,64 +448,6 @@ impl Applier {
         Ok(true)
     }
 
-    /// Writes the current spec down as the accepted one, and removes the oldest of those before.
-    async fn accept(&self, view: &View) -> Result<(), Stop> {
-        let revision = fleet::revision(&view.app);
-        let name = revision.name_any();
-        let title = format!("ControllerRevision {name}");
-        let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), &view.key.namespace);
-        self.still_leading()?;
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let created = tokio::time::timeout(Duration::from_secs(30), api.create(&params, &revision)).await;
-        match created {
-            Ok(Err(kube::Error::Api(status))) if status.is_already_exists() => {
-                // Ours, when the watch has not brought it yet, or an earlier run got no further.
-                let live = request(&title, api.get_metadata(&name)).await?;
-                if !owners::controls(&view.uid, &live.metadata) {
-                    let message = format!("{title} exists already and is not this BalancedApp's; it is left alone");
-                    return Err(Failure::Refused(Problem::fatal("metadata.name", "NameTaken", message)).into());
-                }
-            }
-            Ok(result) => {
-                request(&title, async { result }).await?;
-                info!(app = %view.key, revision = name, generation = view.generation(), "spec accepted");
-                let text = format!(
-                    "generation {} is carried out (ControllerRevision {name})",
-                    view.generation()
-                );
-                self.notes
-                    .publish(Note::normal(view.app.object_ref(&()), "Accepted", text));
-            }
-            Err(_) => return Err(Failure::Transient(format!("{title}: no answer from the API server in time")).into()),
-        }
-        self.remove_old(view, &api, &name).await;
-        Ok(())
-    }
-
-    /// Removes revisions but the newest; what can't be removed now goes with the next one.
-    async fn remove_old(&self, view: &View, api: &Api<ControllerRevision>, newest: &str) {
-        let others = view.revisions.iter().filter(|r| r.name.as_deref() != Some(newest));
-        for old in others.skip(REVISIONS_KEPT - 1) {
-            let (Some(name), true) = (&old.name, self.leadership.is_leader()) else {
-                return;
-            };
-            let params = DeleteParams {
-                preconditions: Some(Preconditions {
-                    uid: old.uid.clone(),
-                    resource_version: None,
-                }),
-                ..DeleteParams::default()
-            };
-            let title = format!("ControllerRevision {name}");
-            if let Err(failure) = request(&title, api.delete(name, &params)).await {
-                warn!(app = %view.key, ?failure, "an old revision stays for now");
-            }
-        }
-    }
-
     fn still_leading(&self) -> Result<(), Stop> {
         if self.leadership.is_leader() {
             Ok(())
@@ -389,10 +457,28 @@ impl Applier {
     }
 }
 
-/// What is wanted for a spec.
-fn intents(view: &View, spec: &BalancedAppSpec) -> Result<Vec<Intent>, Stop> {
-    let children = fleet::desired(&view.app, spec, &view.settings).map_err(Stop::Problems)?;
-    Ok(children.iter().map(Intent::of).collect::<Result<_, Failure>>()?)
+/// What is wanted of an app: its children, a Deployment among them.
+struct Wanted(Vec<Intent>);
+
+impl Wanted {
+    /// What is wanted for a spec, made today.
+    fn of(view: &View, spec: &BalancedAppSpec) -> Result<Self, Stop> {
+        let children = fleet::desired(&view.app, spec, &view.settings).map_err(Stop::Problems)?;
+        Ok(Wanted(children.iter().map(Intent::of).collect::<Result<_, Failure>>()?))
+    }
+
+    /// The pod template.
+    fn template(&self) -> &Value {
+        let deployment = self.0.iter().find(|intent| intent.kind == ChildKind::Deployment);
+        deployment.map_or(&Value::Null, Intent::template)
+    }
+
+    /// Takes another pod template.
+    fn set_template(&mut self, template: &Value) {
+        for intent in self.0.iter_mut().filter(|intent| intent.kind == ChildKind::Deployment) {
+            intent.set_template(template.clone());
+        }
+    }
 }
 
 /// Why a run went no further.

@@ -63,12 +63,25 @@ pub struct Config {
     /// Log filter of the sidecars, as `info` or `tenbin_proxy=debug`.
     #[arg(long, env = "TENBIN_PROXY_LOG", default_value = "info")]
     pub proxy_log: String,
+    /// When an app whose spec stays gets pods with a new proxy: another image, resources or settings of it.
+    #[arg(long, env = "TENBIN_PROXY_UPGRADE", value_enum, default_value_t = ProxyUpgrade::AtRollout)]
+    pub proxy_upgrade: ProxyUpgrade,
     /// Log filter of the operator, as `info` or `tenbin_operator=debug,kube=warn`.
     #[arg(long, env = "TENBIN_LOG", default_value = "info")]
     pub log: String,
     /// Form of the log lines.
     #[arg(long, env = "TENBIN_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// When apps get a new proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum ProxyUpgrade {
+    /// With the app's next own change that replaces its pods.
+    AtRollout,
+    /// Now, one app after the other.
+    Staggered,
 }
 
 /// Form of the log lines.

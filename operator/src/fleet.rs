@@ -21,7 +21,7 @@ use tenbin_crds::{APP_LABEL, BalancedApp, BalancedAppSpec};
 use crate::problem::Problem;
 use crate::tables::ChildKind;
 pub use ports::{PortPlan, Ports};
-pub use revision::{Accepted, accepted, revision, spec_of};
+pub use revision::{Accepted, Cause, accepted, is_upgrade, newest, pack, proxy_image, revision, spec_of, template_of};
 
 /// The name of the app's container, in every pod of every app.
 pub const APP_CONTAINER: &str = "app";
@@ -111,11 +111,16 @@ pub fn desired(
     }
     let pods = pod::template(app, spec, read.template, settings);
     Ok(vec![
-        Child::ConfigMap(Box::new(objects::config_map(app, settings))),
+        trust(app, settings),
         Child::Service(Box::new(objects::service(app, spec))),
         Child::Budget(Box::new(objects::budget(app))),
         Child::Deployment(Box::new(objects::deployment(app, spec, pods))),
     ])
+}
+
+/// What proxies check the stream's certificate by. Unlike the others it has nothing of the spec.
+pub fn trust(app: &BalancedApp, settings: &FleetSettings) -> Child {
+    Child::ConfigMap(Box::new(objects::config_map(app, settings)))
 }
 
 /// What is wrong with a spec, fatal or not, whatever the app and the settings.

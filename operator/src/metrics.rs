@@ -68,6 +68,8 @@ pub struct Metrics {
     pub apps: Gauge,
     /// Problems standing, all apps together.
     pub problems: Gauge,
+    /// Apps whose pods would be others if they were made today; on the leader.
+    pub apps_outdated: Gauge,
     /// Runs of the applier per result.
     pub applies: Family<ResultLabel, Counter>,
     /// Children written.
@@ -106,6 +108,7 @@ impl Metrics {
             compile_seconds: Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
             apps: Gauge::default(),
             problems: Gauge::default(),
+            apps_outdated: Gauge::default(),
             applies: Family::default(),
             child_writes: Family::default(),
             status_writes: Family::default(),
@@ -150,6 +153,8 @@ impl Metrics {
             "Problems standing, all apps together",
             self.problems.clone(),
         );
+        let outdated = "Apps whose pods would get another proxy if they were made now; on the leader";
+        r.register("apps_outdated", outdated, self.apps_outdated.clone());
         r.register("applies", "Runs of the applier by result", self.applies.clone());
         r.register(
             "child_writes",

@@ -12,6 +12,7 @@ use crate::problem::Problem;
 use crate::tables::Tables;
 use conditions::Verdict;
 use facts::Facts;
+pub(crate) use facts::{Rollout, rollout};
 
 /// How far the proxies of an app are, all operator replicas together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +61,10 @@ pub fn status(input: &StatusInput<'_>) -> BalancedAppStatus {
     let Some(facts) = Facts::of(input) else {
         return BalancedAppStatus::default();
     };
-    let conditions = conditions::all(&facts);
+    let conditions = conditions::all(&facts)
+        .into_iter()
+        .map(|(type_, v)| condition(input, &facts, type_, v))
+        .collect();
     BalancedAppStatus {
         observed_generation: facts.generation,
         replicas: facts.replicas,
@@ -74,11 +78,9 @@ pub fn status(input: &StatusInput<'_>) -> BalancedAppStatus {
         proxies: ProxyCounts {
             connected: facts::count(input.sync.connected),
             synced: facts::count(input.sync.synced),
+            image: facts.proxy_image,
         },
-        conditions: conditions
-            .into_iter()
-            .map(|(type_, v)| condition(input, &facts, type_, v))
-            .collect(),
+        conditions,
     }
 }
 

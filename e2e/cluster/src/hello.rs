@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -54,6 +54,8 @@ pub fn show(context: &Context, cluster: &Cluster) -> Result<()> {
 /// A `kubectl port-forward`, which ends with this value.
 struct Forward {
     child: Child,
+    /// Kept open: kubectl ends when it can't write a line for a connection. A pipe holds far more than we cause.
+    _out: ChildStdout,
     address: String,
 }
 
@@ -75,7 +77,11 @@ impl Forward {
         }
         let line = String::from_utf8_lossy(&said).into_owned();
         match forwarded(&line) {
-            Some(address) => Ok(Self { child, address }),
+            Some(address) => Ok(Self {
+                child,
+                _out: out,
+                address,
+            }),
             None => {
                 end(&mut child);
                 bail!("kubectl can't forward a port to {target}: {line}")

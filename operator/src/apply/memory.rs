@@ -6,6 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+use tenbin_crds::BalancedAppSpec;
 use tokio::time::Instant;
 
 use crate::problem::Problem;
@@ -13,8 +15,6 @@ use crate::tables::ChildKind;
 
 /// Repairs further apart than this do not count as a fight with somebody else.
 const PEACE: Duration = Duration::from_secs(120);
-/// How long our own write of a revision may take to come back by the watch.
-const WATCH_LAG: Duration = Duration::from_secs(10);
 
 /// What is remembered of one app.
 #[derive(Debug, Default)]
@@ -31,8 +31,19 @@ pub(super) struct Memory {
     pub(super) upkeep: Attempts,
     /// Repairs of drift.
     drift: Drift,
-    /// The generation whose revision we wrote, until the watch has brought it.
-    accepted: Option<(i64, Instant)>,
+    /// What we wrote down as accepted, until the watch has brought it: what it brought before is older.
+    pub(super) pending: Option<Pending>,
+    /// Whether the pods would be others if they were made today.
+    pub(super) outdated: bool,
+}
+
+/// An accepted spec as it was written down.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    /// Number of its revision.
+    pub(super) number: i64,
+    pub(super) spec: BalancedAppSpec,
+    pub(super) template: Value,
 }
 
 /// A child as it stood after our last write.
@@ -87,6 +98,12 @@ impl Memory {
         self.written.insert(kind, written);
     }
 
+    /// Whether the watch has brought everything that we wrote of the app's spec and its Deployment.
+    pub(super) fn caught_up(&self, deployment: Option<&ObjectMeta>) -> bool {
+        let written = self.written.get(&ChildKind::Deployment).and_then(|w| w.version);
+        self.pending.is_none() && deployment.and_then(version) >= written
+    }
+
     /// When drift may be repaired: at once, but ever later while somebody keeps undoing it.
     pub(super) fn repair_at(&self) -> Option<Instant> {
         self.drift.last.map(|last| last + crate::work::step(self.drift.count))
@@ -99,17 +116,6 @@ impl Memory {
             count: if fight { self.drift.count.saturating_add(1) } else { 0 },
             last: Some(now),
         };
-    }
-
-    /// The revision of this generation was written.
-    pub(super) fn accepted(&mut self, generation: i64, now: Instant) {
-        self.accepted = Some((generation, now + WATCH_LAG));
-    }
-
-    /// Whether this generation is accepted, though the watch may not have brought its revision yet.
-    pub(super) fn has_accepted(&self, generation: i64, now: Instant) -> bool {
-        self.accepted
-            .is_some_and(|(accepted, until)| accepted == generation && now < until)
     }
 }
 

@@ -89,6 +89,17 @@ impl Intent {
         })
     }
 
+    /// The pod template of a Deployment.
+    pub(super) fn template(&self) -> &Value {
+        &self.object["spec"]["template"]
+    }
+
+    /// The Deployment with this pod template in the place of its own.
+    pub(super) fn set_template(&mut self, template: Value) {
+        self.object["spec"]["template"] = template;
+        self.hash = hash(self.object.to_string());
+    }
+
     /// The object's name for people: `Deployment hello`.
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.resource.kind, self.name)

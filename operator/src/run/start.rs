@@ -273,6 +273,8 @@ impl Parts {
                 self.events.clone(),
                 self.notes.clone(),
                 self.metrics.clone(),
+                self.apply.clone(),
+                self.config.proxy_upgrade,
             ),
             writer: StatusWriter::new(
                 self.client.clone(),

@@ -38,11 +38,12 @@ pub(super) struct Facts<'a> {
     /// Fatal ones first.
     pub(super) problems: Vec<&'a Problem>,
     pub(super) sync: &'a Sync,
+    pub(super) proxy_image: String,
 }
 
 /// How far the Deployment is with what it was told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rollout {
+pub(crate) enum Rollout {
     /// There is no Deployment of ours.
     Missing,
     /// It has not been looked at by Kubernetes yet, or replicas are being replaced, started or stopped.
@@ -88,6 +89,10 @@ impl<'a> Facts<'a> {
             troubles: counted(&troubles),
             problems: problems(input, generation),
             sync: input.sync,
+            proxy_image: fleet::newest(input.tables, input.key)
+                .and_then(fleet::template_of)
+                .and_then(|template| Some(fleet::proxy_image(&template)?.to_owned()))
+                .unwrap_or_default(),
         })
     }
 
@@ -127,7 +132,8 @@ fn needed(spec: &BalancedAppSpec) -> i32 {
     spec.replicas.saturating_sub(missing).max(0)
 }
 
-fn rollout(deployment: Option<&Deployment>, replicas: i32) -> Rollout {
+/// How far a Deployment of `replicas` is.
+pub(crate) fn rollout(deployment: Option<&Deployment>, replicas: i32) -> Rollout {
     let Some(deployment) = deployment else {
         return Rollout::Missing;
     };

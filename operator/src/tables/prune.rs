@@ -10,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
 use tenbin_crds::{APP_LABEL, BalancedApp};
 
+use crate::fleet;
+
 /// Drops what nobody reads: a watch calls it before an object is queued.
 pub trait Prune {
     /// Drops what nobody reads. Idempotent.
@@ -101,8 +103,10 @@ impl Prune for ConfigMap {
 }
 
 impl Prune for ControllerRevision {
+    /// All of it, the pod template as text.
     fn prune(&mut self) {
         metadata(&mut self.metadata);
+        fleet::pack(self);
     }
 }
 
