@@ -42,6 +42,10 @@ impl Authenticate for OneToken {
             _ => Err(Status::unauthenticated("another token")),
         }
     }
+
+    async fn is_able(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug)]

@@ -31,6 +31,8 @@ const CACHE_MAX: usize = 10_000;
 const REVIEWS_AT_ONCE: usize = 32;
 /// The longest that a review may take, waiting for its turn included.
 const REVIEW_TIME: Duration = Duration::from_secs(10);
+/// How long the API server may take to say that it is there.
+const ALIVE: Duration = Duration::from_secs(5);
 /// How long a pod may be unknown: its token can be faster than our watch.
 const UNSEEN_POD: Duration = Duration::from_secs(5);
 /// Callers waiting for such a pod at once; one more is told to come back, so that they take no other caller's turn.
@@ -93,6 +95,11 @@ impl Authenticator {
             false => Err(Refusal::NotAPeer),
         });
         result.inspect_err(|refusal| self.count(*refusal))
+    }
+
+    /// Whether the API server answers, so that tokens can be reviewed.
+    pub async fn is_able(&self) -> bool {
+        matches!(timeout(ALIVE, self.client.apiserver_version()).await, Ok(Ok(_)))
     }
 
     fn count(&self, refusal: Refusal) {

@@ -4,6 +4,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,7 +39,11 @@ const OWN: &str = "shop/hello/http";
 const LATE: Duration = Duration::from_secs(30);
 
 /// `good` is a pod of shop/hello, `other` one of shop/other, `slow` is never done.
-struct Fake;
+#[derive(Default)]
+struct Fake {
+    unable: AtomicBool,
+    asked: AtomicUsize,
+}
 
 impl Authenticate for Fake {
     async fn authenticate(&self, token: Option<&str>) -> Result<AppKey, Status> {
@@ -48,6 +54,11 @@ impl Authenticate for Fake {
             Some(_) => Err(Status::permission_denied("bound to no pod")),
             None => Err(Status::unauthenticated("no token")),
         }
+    }
+
+    async fn is_able(&self) -> bool {
+        self.asked.fetch_add(1, SeqCst);
+        !self.unable.load(SeqCst)
     }
 }
 
@@ -76,6 +87,7 @@ struct Server {
     store: Arc<Store>,
     streams: Arc<Streams>,
     metrics: Arc<StreamMetrics>,
+    auth: Arc<Fake>,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -95,8 +107,9 @@ async fn server_with(limits: Limits) -> Server {
         Arc::<StreamMetrics>::default(),
     );
     let stop = CancellationToken::new();
+    let auth = Arc::<Fake>::default();
     let service = Service {
-        auth: Arc::new(Fake),
+        auth: Arc::clone(&auth),
         store: Arc::clone(&store),
         streams: Arc::clone(&streams),
         metrics: Arc::clone(&metrics),
@@ -112,6 +125,7 @@ async fn server_with(limits: Limits) -> Server {
         store,
         streams,
         metrics,
+        auth,
         stop,
         task,
     }
@@ -457,4 +471,23 @@ async fn a_stream_ends_in_peace_at_its_age_for_the_token_to_be_shown_anew() {
     server.publish(vec![cluster(OWN, 1)]);
     again.send(ask(Kind::Cluster, &[OWN])).await;
     assert_eq!(again.response().await.resources.len(), 1);
+}
+
+#[tokio::test]
+async fn while_no_token_can_be_reviewed_streams_live_past_their_age() {
+    let short = Duration::from_millis(20);
+    let server = server_with(Limits {
+        age: short,
+        more: short,
+        ..Limits::default()
+    })
+    .await;
+    server.auth.unable.store(true, SeqCst);
+    let mut client = server.open(Some("good")).await.unwrap();
+    until(|| server.auth.asked.load(SeqCst) >= 3).await;
+    server.publish(vec![cluster(OWN, 1)]);
+    client.send(ask(Kind::Cluster, &[OWN])).await;
+    assert_eq!(client.response().await.resources.len(), 1);
+    server.auth.unable.store(false, SeqCst);
+    assert!(matches!(client.next().await, Ok(None)), "ended in peace afterwards");
 }

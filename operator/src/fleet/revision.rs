@@ -86,7 +86,9 @@ pub fn template_of(revision: &ControllerRevision) -> Option<Value> {
 /// The proxy's image in a pod template.
 pub fn proxy_image(template: &Value) -> Option<&str> {
     let containers = template.pointer("/spec/initContainers")?.as_array()?;
-    let proxy = containers.iter().find(|container| container["name"] == PROXY_CONTAINER)?;
+    let proxy = containers
+        .iter()
+        .find(|container| container["name"] == PROXY_CONTAINER)?;
     proxy["image"].as_str()
 }
 

@@ -411,4 +411,8 @@ impl server::Authenticate for Authenticator {
     async fn authenticate(&self, token: Option<&str>) -> Result<crate::key::AppKey, tonic::Status> {
         self.authenticate(token).await.map_err(Refusal::to_status)
     }
+
+    async fn is_able(&self) -> bool {
+        self.is_able().await
+    }
 }

@@ -61,6 +61,9 @@ pub trait Authenticate: Send + Sync + 'static {
     /// # Errors
     /// The status that the client shall see; it must not hold the token.
     fn authenticate(&self, token: Option<&str>) -> impl Future<Output = Result<AppKey, Status>> + Send;
+
+    /// Whether tokens can be judged at all now: if not, no stream is ended for its client to prove anew who it is.
+    fn is_able(&self) -> impl Future<Output = bool> + Send;
 }
 
 /// What a server needs besides its listener.
@@ -89,6 +92,8 @@ pub struct Limits {
     /// When a stream is ended for its client to prove anew who it is and to find the replicas there are now: this, plus up to
     /// a fifth of it. Default 25 min: a projected token lives for an hour and is renewed at four fifths of that.
     pub age: Duration,
+    /// How much longer a stream lives, again and again, while no client could be authenticated anew. Default 1 min.
+    pub more: Duration,
 }
 
 impl Default for Limits {
@@ -97,6 +102,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             review: Duration::from_secs(10),
             age: Duration::from_secs(25 * 60),
+            more: Duration::from_secs(60),
         }
     }
 }
@@ -216,6 +222,8 @@ impl<A: Authenticate> AggregatedDiscoveryService for Ads<A> {
             pace: (Instant::now(), 0),
             open,
             app,
+            auth: Arc::clone(&self.auth),
+            more: self.limits.more,
             metrics: Arc::clone(&self.metrics),
             shutdown: self.shutdown.clone(),
         };
@@ -231,7 +239,7 @@ fn max_age(age: Duration, id: u64) -> Duration {
 }
 
 /// One stream between its IO and its session.
-struct Conversation {
+struct Conversation<A> {
     inbound: Streaming<DeltaDiscoveryRequest>,
     session: Session,
     snapshots: watch::Receiver<Option<Arc<AppSnapshot>>>,
@@ -242,14 +250,16 @@ struct Conversation {
     pace: (Instant, u32),
     open: OpenStream,
     app: AppKey,
+    auth: Arc<A>,
+    more: Duration,
     metrics: Arc<StreamMetrics>,
     shutdown: CancellationToken,
 }
 
-type Next = Option<(Result<DeltaDiscoveryResponse, Status>, Option<Conversation>)>;
+type Next<A> = Option<(Result<DeltaDiscoveryResponse, Status>, Option<Conversation<A>>)>;
 
 /// The next response. None ends the stream, in peace; an error ends it with that status.
-async fn next(conversation: Option<Conversation>) -> Next {
+async fn next<A: Authenticate>(conversation: Option<Conversation<A>>) -> Next<A> {
     let mut this = conversation?;
     loop {
         if let Some(response) = this.queue.pop_front() {
@@ -257,7 +267,12 @@ async fn next(conversation: Option<Conversation>) -> Next {
         }
         tokio::select! {
             () = this.shutdown.cancelled() => return None,
-            () = &mut this.end => return None,
+            () = &mut this.end => {
+                if this.auth.is_able().await {
+                    return None;
+                }
+                this.end.as_mut().reset(Instant::now() + this.more);
+            }
             message = this.inbound.message() => match message {
                 Ok(Some(request)) => {
                     if let Err(status) = this.on_request(request).await {
@@ -277,7 +292,7 @@ async fn next(conversation: Option<Conversation>) -> Next {
     }
 }
 
-impl Conversation {
+impl<A> Conversation<A> {
     async fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
         self.keep_pace().await;
         let step = self.session.on_request(request).map_err(|violation| {
@@ -329,7 +344,7 @@ impl Conversation {
     }
 }
 
-impl Drop for Conversation {
+impl<A> Drop for Conversation<A> {
     fn drop(&mut self) {
         tracing::debug!(app = %self.app, "stream closed");
         self.metrics.streams.dec();
