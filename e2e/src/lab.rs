@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::driver::{self, Driver};
 use crate::kubectl::{self, Kubectl, Outcome};
-use crate::{Samples, Settings, eventually, is_ready};
+use crate::{Node, Samples, Settings, eventually, is_ready};
 
 /// Where a test works.
 pub struct Lab {
@@ -175,6 +175,25 @@ impl Lab {
         let uri = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}");
         let request = http::Request::get(&uri).body(Vec::new())?;
         self.client.request_text(request).await.with_context(|| uri)
+    }
+
+    /// Metrics of the proxy in a pod of the test's namespace.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn proxy_metrics(&self, pod: &Pod) -> anyhow::Result<Samples> {
+        let name = pod.metadata.name.as_deref().context("a pod has a name")?;
+        let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+        let port = ports.find(|port| port.name.as_deref() == Some("tb-admin"));
+        let port = u16::try_from(port.context("the pod has no proxy")?.container_port)?;
+        let text = self.pod_text(&self.namespace, name, port, "/metrics").await?;
+        Ok(Samples::parse(&text))
+    }
+
+    /// The node on which the control plane runs.
+    pub fn control_plane(&self) -> Node {
+        Node::named(&format!("{}-control-plane", self.settings.cluster))
     }
 
     /// `/metrics` of both operators together.

@@ -12,6 +12,8 @@ mod rollout;
 mod spread;
 mod streams;
 mod zz_last;
+mod zz_outage;
+mod zz_upgrade;
 
 use anyhow::ensure;
 use tenbin_e2e::explain;

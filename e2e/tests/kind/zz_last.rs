@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::ListParams;
 use serde_json::json;
-use tenbin_e2e::{App, Lab, demo_spec, eventually, pod_ip, test};
+use tenbin_e2e::{App, Lab, demo_spec, eventually, test};
 
 /// What is granted and may be left unused by a run, with the reason.
 const SPARE: [(&str, &str, &str, &str); 4] = [
@@ -177,112 +175,9 @@ async fn granted(lab: &Lab) -> anyhow::Result<BTreeSet<Right>> {
     Ok(rights)
 }
 
-/// One operator leads; when it goes, the other takes over within seconds.
-#[test]
-fn b_leadership_passes_on() {
-    test("lead", async |lab| {
-        let app = App::create(lab, "led", demo_spec(lab, 1)).await?;
-        app.ready(1, 60).await?;
-        let holder = async || -> anyhow::Result<String> {
-            let lease = lab.system::<Lease>().get("tenbin-operator").await?;
-            lease
-                .spec
-                .and_then(|s| s.holder_identity)
-                .context("nobody holds the lease")
-        };
-        let before = holder().await?;
-        let pods = lab.operators().await?;
-        let mut names = pods.iter().filter_map(|p| p.metadata.name.clone());
-        let leader = names.find(|n| before.contains(n.as_str()));
-        let leader = leader.with_context(|| format!("the lease is held by {before:?}, no operator"))?;
-        lab.system::<Pod>().delete(&leader, &DeleteParams::default()).await?;
-        eventually("another one leads", 30, async || {
-            let now = holder().await?;
-            ensure!(!now.is_empty() && now != before, "{now:?}");
-            Ok(())
-        })
-        .await?;
-        app.patch(&json!({ "replicas": 2 })).await?;
-        app.ready(2, 60).await
-    });
-}
-
-/// Without any operator, apps serve, and new pods become Ready and serve their own app; with it again, all are balanced over.
-#[test]
-fn c_apps_live_without_operators() {
-    test("outage", async |lab| {
-        let app = App::create(lab, "alone", demo_spec(lab, 2)).await?;
-        let driver = lab.driver().await?;
-        app.ready(2, 60).await?;
-        let load = driver.start(&app.load("/", 4)).await?;
-        load.answered(50).await?;
-        scale_operators(lab, 0).await?;
-        load.answered(50).await?;
-        super::lossless(&load.stop().await?).context("the operators went")?;
-
-        let old = app.ready_names().await?;
-        lab.api::<Pod>().delete(&old[0], &DeleteParams::default()).await?;
-        let newcomer = eventually("the new pod is Ready with no operator", 60, async || {
-            let names = app.ready_names().await?;
-            let new = names.iter().find(|n| !old.contains(n)).cloned();
-            new.with_context(|| format!("{names:?}"))
-        })
-        .await?;
-        let pod = lab.api::<Pod>().get(&newcomer).await?;
-        for _ in 0..5 {
-            let who = driver.who(&format!("http://{}:15080/", pod_ip(&pod))).await?;
-            ensure!(who == newcomer, "{who} answered in the place of {newcomer}");
-        }
-        driver.get(&app.url("/")).await?;
-
-        // At its most talkative while it connects anew: still no token in its log.
-        app.admin(&newcomer, &["log-level", "trace"]).await?;
-        let load = driver.start(&app.load("/", 4)).await?;
-        scale_operators(lab, 2).await?;
-        app.ready(2, 60).await?;
-        eventually(
-            "the new pod is balanced over by the old one's sidecar",
-            30,
-            async || {
-                // The pod that was deleted may have drained into the beginning of it.
-                let report = load.report().await?;
-                let answers = |name| report.instances.contains_key(name);
-                ensure!(answers(&old[1]) && answers(&newcomer), "{:?}", report.instances);
-                Ok(())
-            },
-        )
-        .await?;
-        load.answered(50).await?;
-        super::lossless(&load.stop().await?).context("the operators came back")?;
-        super::streams::no_log_holds_a_token(lab, "tenbin.dev/app=alone").await
-    });
-}
-
-async fn scale_operators(lab: &Lab, replicas: i32) -> anyhow::Result<()> {
-    let count = format!("--replicas={replicas}");
-    lab.system_kubectl()
-        .run(&["scale", "deployment", "tenbin-operator", &count])
-        .await?;
-    eventually("the operators are scaled", 60, async || {
-        let all = lab.system::<Pod>().list(&ListParams::default()).await?.items;
-        let of_operator = |p: &&Pod| {
-            p.metadata
-                .name
-                .as_deref()
-                .is_some_and(|n| n.starts_with("tenbin-operator-"))
-        };
-        let there = all.iter().filter(of_operator).count();
-        let ready = lab.operators().await?.len();
-        let wanted = usize::try_from(replicas)?;
-        ensure!(there == wanted && ready == wanted, "{there} there, {ready} Ready");
-        Ok(())
-    })
-    .await
-}
-
 /// `helm uninstall tenbin` leaves the apps serving; installed again, it goes on where it was.
 #[test]
-fn d_uninstalling_leaves_the_apps_serving() {
+fn b_uninstalling_leaves_the_apps_serving() {
     test("uninstall", async |lab| {
         let app = App::create(lab, "stays", demo_spec(lab, 2)).await?;
         let driver = lab.driver().await?;
