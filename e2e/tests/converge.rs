@@ -1,6 +1,7 @@
 //! The operator's session and the proxy's, joined in memory: whatever a seed does to them (streams dropped in any state,
-//! reconnects to a replica that lags, kinds overtaking each other, messages twice, contents that are bad or incomplete), every
-//! update leaves the proxy whole, and at the end both agree without a resource more than needed.
+//! reconnects to a replica that lags, kinds overtaking each other, messages twice, contents that are bad or incomplete, a proxy
+//! that starts again from what it saved some time ago or finds that unusable), every update leaves the proxy whole, and at the
+//! end both agree without a resource more than needed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,6 +17,7 @@ use tenbin_model::{
 use tenbin_operator::key::AppKey;
 use tenbin_operator::snapshot::AppSnapshot;
 use tenbin_operator::xds::session::Session as OperatorSession;
+use tenbin_proxy::xds::saved::{Kept, Owner};
 use tenbin_proxy::xds::session::Session as ProxySession;
 
 /// More with `TENBIN_SEEDS`.
@@ -189,6 +191,9 @@ struct World {
     replicas: [Arc<AppSnapshot>; 2],
     proxy: ProxySession,
     state: State,
+    owner: Owner,
+    /// What the proxy saved last.
+    saved: Option<Vec<u8>>,
     stream: Option<Stream>,
     /// Resources put on a stream.
     sent: usize,
@@ -199,13 +204,18 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let content = Content::random(&mut rng);
         let snapshot = Arc::new(AppSnapshot::new(content.resources()));
-        let listeners = (0..LISTENERS).map(|listener| name("l", listener)).collect();
+        let listeners: Vec<_> = (0..LISTENERS).map(|listener| name("l", listener)).collect();
         World {
             rng,
             content,
             replicas: [Arc::clone(&snapshot), snapshot],
-            proxy: ProxySession::new("pod".to_owned(), listeners),
+            proxy: ProxySession::new("pod".to_owned(), listeners.clone()),
             state: State::default(),
+            owner: Owner {
+                pod: EndpointId::parse("pod", "uid-1").unwrap(),
+                listeners,
+            },
+            saved: None,
             stream: None,
             sent: 0,
         }
@@ -223,6 +233,39 @@ impl World {
             stream.requests[kind(&request.type_url)].push_back(request);
         }
         self.stream = Some(stream);
+    }
+
+    /// The proxy saves what it has in use.
+    fn save(&mut self) {
+        self.saved = Some(self.proxy.kept(0).encode(&self.owner).unwrap());
+    }
+
+    /// What was saved is damaged, somewhere.
+    fn corrupt(&mut self) {
+        if let Some(saved) = &mut self.saved {
+            let at = self.rng.usize(..saved.len());
+            match self.rng.bool() {
+                true => saved[at] ^= 1 << self.rng.u8(..8),
+                false => saved.truncate(at),
+            }
+            assert!(Kept::decode(&self.owner, saved).is_err());
+        }
+    }
+
+    /// The proxy's process ends and starts again, with what was saved if that is any good.
+    fn restart(&mut self) {
+        self.stream = None;
+        self.state = State::default();
+        let listeners = self.owner.listeners.clone();
+        let saved = self.saved.as_ref().map(|saved| Kept::decode(&self.owner, saved));
+        let Some(Ok(kept)) = saved else {
+            self.proxy = ProxySession::new("pod".to_owned(), listeners);
+            return;
+        };
+        let (proxy, update) = ProxySession::restored("pod".to_owned(), listeners, &kept);
+        self.proxy = proxy;
+        self.state.apply(update);
+        self.state.assert_whole();
     }
 
     /// A replica has seen the newest content.
@@ -269,7 +312,7 @@ impl World {
     }
 
     fn disturb(&mut self) {
-        match self.rng.u8(..100) {
+        match self.rng.u8(..106) {
             0..66 => drop(self.carry(false)),
             66..75 => drop(self.carry(true)),
             75..85 => self.content.change(&mut self.rng),
@@ -278,6 +321,12 @@ impl World {
                 self.catch_up(replica);
             }
             95..97 => self.stream = None,
+            100..103 => self.save(),
+            103 => self.restart(),
+            104 => {
+                self.corrupt();
+                self.restart();
+            }
             _ => {
                 let replica = self.rng.usize(..2);
                 self.connect(replica);
@@ -342,6 +391,14 @@ fn live_through(seed: u64) {
     world.settle();
     assert_agreed(&world);
     assert_eq!(world.sent, sent, "another replica has nothing to send");
+
+    world.save();
+    world.restart();
+    assert_eq!(world.state, world.content.seen(), "all of it, before there is a stream");
+    world.connect(other);
+    world.settle();
+    assert_agreed(&world);
+    assert_eq!(world.sent, sent, "what was saved is not sent again");
 
     let used = |cluster: &usize| world.state.0.contains_key(&(Kind::Endpoints, name("c", *cluster)));
     if let Some(cluster) = (0..CLUSTERS).find(used) {

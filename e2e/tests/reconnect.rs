@@ -2,6 +2,11 @@
 //! its replica, and finds the next one with the token and the CA of the day.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "reconnect/relay.rs"]
+mod relay;
+#[path = "reconnect/restart.rs"]
+mod restart;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use tempfile::TempDir;
 use tenbin_model::{
     Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource, ResourceName, Route,
-    RouteTable, Update, VirtualHost,
+    RouteTable, VirtualHost,
 };
 use tenbin_operator::key::AppKey;
 use tenbin_operator::snapshot::AppSnapshot;
@@ -21,8 +26,9 @@ use tenbin_operator::xds::metrics::{ResourceLabel, StreamMetrics as ServerMetric
 use tenbin_operator::xds::server::{Authenticate, Limits, Service};
 use tenbin_operator::xds::store::Store;
 use tenbin_operator::xds::streams::Streams;
-use tenbin_proxy::xds::client::{ClientConfig, run};
+use tenbin_proxy::xds::client::{Change, ClientConfig, run};
 use tenbin_proxy::xds::metrics::StreamMetrics as ClientMetrics;
+use tenbin_proxy::xds::session::Session;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -130,7 +136,7 @@ impl Replica {
 }
 
 struct Client {
-    updates: mpsc::Receiver<Update>,
+    changes: mpsc::Receiver<Change>,
     metrics: Arc<ClientMetrics>,
     task: JoinHandle<()>,
 }
@@ -141,18 +147,17 @@ impl Client {
             address: format!("localhost:{port}"),
             ca: files.join("ca.crt"),
             token: files.join("token"),
-            node_id: "shop/hello-1".to_owned(),
-            listeners: vec![name()],
         };
-        let (sender, updates) = mpsc::channel(4);
+        let session = Session::new("shop/hello-1".to_owned(), vec![name()]);
+        let (sender, changes) = mpsc::channel(4);
         let metrics = Arc::<ClientMetrics>::default();
-        let task = tokio::spawn(run(config, sender, Arc::clone(&metrics)));
-        Client { updates, metrics, task }
+        let task = tokio::spawn(run(config, session, sender, Arc::clone(&metrics)));
+        Client { changes, metrics, task }
     }
 
-    async fn update(&mut self) -> Update {
-        let update = tokio::time::timeout(LATE, self.updates.recv()).await;
-        update.expect("in time").expect("the client runs")
+    async fn update(&mut self) -> tenbin_model::Update {
+        let change = tokio::time::timeout(LATE, self.changes.recv()).await;
+        change.expect("in time").expect("the client runs").update
     }
 }
 
@@ -252,7 +257,7 @@ async fn a_proxy_that_moves_to_another_replica_is_sent_nothing_anew() {
     assert_eq!(client.metrics.updates.get(), 2);
     assert!(client.metrics.last_update.get() > 0.0);
 
-    drop(client.updates);
+    drop(client.changes);
     tokio::time::timeout(LATE, client.task)
         .await
         .expect("ends with its receiver")

@@ -123,7 +123,7 @@ pub struct Sidecar {
     /// The port on which `/readyz` and `/metrics` are answered.
     #[arg(long, env = "TENBIN_STATUS_PORT")]
     pub status_port: u16,
-    /// The folder for the admin socket.
+    /// The folder for the admin socket and the saved snapshot: the pod's own, in memory.
     #[arg(
         long,
         env = "TENBIN_STATE_DIR",

@@ -18,7 +18,11 @@
 //! | `tenbin_fd_limit` | gauge | | the limit of descriptors |
 //! | `tenbin_draining` | gauge | | 1 from the beginning of a drain |
 //! | `tenbin_snapshot_updates_total` | counter | | updates put in use |
-//! | `tenbin_snapshot_age_seconds` | gauge | | since the last of them, or since the start |
+//! | `tenbin_snapshot_age_seconds` | gauge | | since what is in use was received, in a former life of the process too; before any, since the start |
+//! | `tenbin_snapshot_restored` | gauge | | 1 while what is in use was saved in a former life and no stream was opened since (only with a stream, as the next three) |
+//! | `tenbin_snapshot_saves_total` | counter | | snapshots saved |
+//! | `tenbin_snapshot_save_failures_total` | counter | | attempts that failed |
+//! | `tenbin_snapshot_refused_total` | counter | | saved snapshots that could not be used at the start |
 //! | `tenbin_access_log_dropped_total` | counter | | lines for which there was no room |
 //! | `tenbin_endpoints` | gauge | `cluster`, `state` (`ready`, `draining`) | endpoints known |
 //! | `tenbin_endpoint_picks_total` | counter | `cluster`, `endpoint` | requests and retries sent there |
@@ -85,7 +89,11 @@ impl Metrics {
         let draining = f64::from(u8::from(self.shared.lifecycle.is_draining()));
         out.gauge("draining", "1 from the beginning of a drain", draining)?;
         let age = self.shared.updated.age(now);
-        out.gauge("snapshot_age_seconds", "Time since the last update, or the start", age)?;
+        out.gauge(
+            "snapshot_age_seconds",
+            "Time since what is in use was received, or the start",
+            age,
+        )?;
         out.counter("snapshot_updates", "Updates put in use", snapshot.updates())?;
         let dropped = self.access_log.as_ref().map_or(0, AccessLog::dropped);
         out.counter(

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use tenbin_model::Update;
+use tenbin_model::{EndpointId, Update};
 
 use crate::access_log::Format;
 use crate::config::{self, LogFormat, Switch};
 use crate::state::Bootstrap;
 use crate::xds::client::ClientConfig;
 use crate::xds::file;
+use crate::xds::saved::Owner;
+use crate::xds::store::Store;
 
 /// What to run.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct Plan {
     /// The first update, from a file.
     pub first: Option<Update>,
     /// Where more come from.
-    pub stream: Option<ClientConfig>,
+    pub stream: Option<StreamPlan>,
     /// The status port.
     pub status: Option<SocketAddr>,
     /// The admin socket.
@@ -34,6 +36,17 @@ pub struct Plan {
     pub access_log: Option<Format>,
 }
 
+/// A stream to the operator.
+#[derive(Debug)]
+pub struct StreamPlan {
+    /// How to reach it.
+    pub client: ClientConfig,
+    /// A name for the operator's logs.
+    pub node_id: String,
+    /// Where what it says is kept for the next start, and for whom.
+    pub store: Store,
+}
+
 impl Plan {
     /// The plan of a sidecar.
     ///
@@ -42,13 +55,22 @@ impl Plan {
     pub fn sidecar(sidecar: &config::Sidecar) -> anyhow::Result<Self> {
         let bootstrap = sidecar.bootstrap()?;
         let stream = match (&sidecar.xds_address, &sidecar.xds_ca, &sidecar.xds_token) {
-            (Some(address), Some(ca), Some(token)) => Some(ClientConfig {
-                address: address.clone(),
-                ca: ca.clone(),
-                token: token.clone(),
-                node_id: sidecar.pod_name.clone(),
-                listeners: bootstrap.ports.iter().map(|port| port.name.clone()).collect(),
-            }),
+            (Some(address), Some(ca), Some(token)) => {
+                let client = ClientConfig {
+                    address: address.clone(),
+                    ca: ca.clone(),
+                    token: token.clone(),
+                };
+                let owner = Owner {
+                    pod: EndpointId::parse("pod-uid", &sidecar.pod_uid)?,
+                    listeners: bootstrap.ports.iter().map(|port| port.name.clone()).collect(),
+                };
+                Some(StreamPlan {
+                    client,
+                    node_id: sidecar.pod_name.clone(),
+                    store: Store::new(&sidecar.state_dir, owner),
+                })
+            }
             _ => None,
         };
         Ok(Plan {

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
@@ -23,13 +23,15 @@ use crate::drain::drain;
 use crate::lifecycle::Lifecycle;
 use crate::local_http::{self, Handler, Socket};
 use crate::metrics::Metrics;
-use crate::plan::Plan;
+use crate::plan::{Plan, StreamPlan};
 use crate::serve::{self, Bound, Worker};
 use crate::shared::Shared;
 use crate::state::{Listener, State};
 use crate::telemetry::LogLevel;
-use crate::xds::client::{self, ClientConfig};
+use crate::xds::client::{self, Change, ClientConfig};
 use crate::xds::metrics::StreamMetrics;
+use crate::xds::session::Session;
+use crate::xds::store::Store;
 use crate::{admin, limits, status};
 
 /// Updates that may wait to be put in use.
@@ -43,10 +45,18 @@ const LOOK: Duration = Duration::from_secs(1);
 struct Control {
     shared: Shared,
     workers: Vec<JoinHandle<io::Result<()>>>,
-    stream: Option<(ClientConfig, Arc<StreamMetrics>)>,
+    stream: Option<Stream>,
     status: Option<(Socket, Handler)>,
     admin: Option<(Socket, Handler)>,
     lines: Option<(Lines, Format)>,
+}
+
+/// What the stream's task has.
+struct Stream {
+    client: ClientConfig,
+    session: Session,
+    store: Store,
+    metrics: Arc<StreamMetrics>,
 }
 
 /// Runs the proxy until it is told to end, and has drained.
@@ -113,7 +123,7 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         shared.state.apply(update, seed());
     }
     let (access_log, lines) = plan.access_log.map(|_| AccessLog::new()).unzip();
-    let stream = plan.stream.map(|config| (config, Arc::<StreamMetrics>::default()));
+    let stream = plan.stream.map(|plan| restore(plan, &shared));
 
     let bound = bind(&shared.state, plan.workers)?;
     let addresses = bound.iter().map(|bound| bound.address).collect();
@@ -130,8 +140,8 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
     );
 
     let mut registry = Registry::with_prefix("tenbin");
-    if let Some((_, stream)) = &stream {
-        stream.register(&mut registry);
+    if let Some(stream) = &stream {
+        stream.metrics.register(&mut registry);
     }
     let metrics = Metrics {
         shared: shared.clone(),
@@ -140,7 +150,7 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
     registry.register_collector(Box::new(metrics));
     let process = admin::Process {
         shared: shared.clone(),
-        stream: stream.as_ref().map(|(_, metrics)| Arc::clone(metrics)),
+        stream: stream.as_ref().map(|stream| Arc::clone(&stream.metrics)),
         bound: addresses,
         status: status_address,
         workers: plan.workers,
@@ -154,6 +164,28 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         admin: admin_socket.map(|socket| (socket, admin::handler(process))),
         lines: lines.zip(plan.access_log),
     })
+}
+
+/// Puts what was saved in use, before the first request; the stream goes on from there.
+fn restore(plan: StreamPlan, shared: &Shared) -> Stream {
+    let StreamPlan { client, node_id, store } = plan;
+    let metrics = Arc::<StreamMetrics>::default();
+    let listeners = store.owner().listeners.clone();
+    let session = match store.restore(&metrics.snapshot) {
+        Some((kept, age)) => {
+            let (session, update) = Session::restored(node_id, listeners, &kept);
+            shared.state.apply(update, seed());
+            shared.updated.set_before_start(age);
+            session
+        }
+        None => Session::new(node_id, listeners),
+    };
+    Stream {
+        client,
+        session,
+        store,
+        metrics,
+    }
 }
 
 /// A seed for one thing's random choices.
@@ -223,19 +255,27 @@ async fn write_lines(lines: Option<(Lines, Format)>) {
     std::future::pending::<()>().await;
 }
 
-/// Takes updates from the stream and puts them in use, one after the other; waits for ever where there is no stream.
-async fn follow(stream: Option<(ClientConfig, Arc<StreamMetrics>)>, shared: &Shared) {
-    let Some((config, metrics)) = stream else {
+/// Takes changes from the stream and puts them in use, one after the other, then has them saved; waits for ever where there is
+/// no stream.
+async fn follow(stream: Option<Stream>, shared: &Shared) {
+    let Some(stream) = stream else {
         return std::future::pending().await;
     };
-    let (updates, mut waiting) = mpsc::channel(WAITING_UPDATES);
+    let (changes, mut waiting) = mpsc::channel(WAITING_UPDATES);
+    let (newest, unsaved) = watch::channel(None);
     let apply = async {
-        while let Some(update) = waiting.recv().await {
+        while let Some(Change { update, kept }) = waiting.recv().await {
             shared.state.apply(update, seed());
             shared.updated.set(shared.clock.now());
+            newest.send_replace(Some(kept));
         }
     };
-    futures::join!(client::run(config, updates, metrics), apply);
+    let metrics = Arc::clone(&stream.metrics);
+    futures::join!(
+        client::run(stream.client, stream.session, changes, stream.metrics),
+        apply,
+        stream.store.keep(unsaved, &metrics.snapshot),
+    );
 }
 
 /// Waits for the end: told to end and drained, told twice, or a worker failed.

@@ -1,4 +1,4 @@
-//! The wire form: standard xDS v3 resources. The only home of protobuf names besides the four `xds` files of operator and proxy.
+//! The wire form: standard xDS v3 resources. The only home of protobuf names besides `xds` in operator and proxy.
 //!
 //! Each kind has its file with `to_xds` and `from_xds` side by side. What is ours alone rides in metadata under [`METADATA`],
 //! where others ignore it. Protobuf maps have no order, so that a map of two keys would encode differently each time: every map

@@ -37,6 +37,7 @@ pub(super) fn status(process: &Process) -> Value {
         "fdLimit": process.shared.fd_limit,
         "updates": snapshot.updates(),
         "snapshotAgeSeconds": process.shared.updated.age(now),
+        "snapshotRestored": process.stream.as_ref().map(|stream| stream.snapshot.restored.get() == 1),
         "streamConnected": process.stream.as_ref().map(|stream| stream.connected.get() == 1),
         "listeners": listeners.collect::<Vec<_>>(),
     })

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use tenbin_model::{ResourceName, Update, xds};
+use tenbin_model::{Update, xds};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,7 +17,9 @@ use tonic::{Request, Streaming};
 
 use super::connect::{chain, connect, read};
 use super::metrics::StreamMetrics;
+use super::saved::Kept;
 use super::session::Session;
+use crate::clock::since_1970;
 
 /// The largest response: a full resource and room for the rest.
 const MAX_RESPONSE: usize = 2 * xds::MAX_ENCODED;
@@ -40,15 +42,20 @@ pub struct ClientConfig {
     pub ca: PathBuf,
     /// The file with the token that tells who this is; read anew for each stream.
     pub token: PathBuf,
-    /// A name for the operator's logs.
-    pub node_id: String,
-    /// The listeners to follow.
-    pub listeners: Vec<ResourceName>,
+}
+
+/// What the stream brings.
+#[derive(Debug)]
+pub struct Change {
+    /// To be put in use.
+    pub update: Update,
+    /// All that is in use then.
+    pub kept: Kept,
 }
 
 /// Why a stream ended.
 enum End {
-    /// Nobody takes updates any more.
+    /// Nobody takes changes any more.
     Stopped,
     /// The stream could not be opened, or broke. No token in it.
     Lost(String),
@@ -56,16 +63,20 @@ enum End {
     Closed,
 }
 
-/// Keeps a stream open and sends every update, in order; returns when the receiver is gone. Updates wait where they are not
+/// Keeps a stream open and sends every change, in order; returns when the receiver is gone. Changes wait where they are not
 /// taken, and no further response is read or answered meanwhile.
 #[expect(clippy::disallowed_methods, reason = "how long a stream lived is nobody else's time")]
-pub async fn run(config: ClientConfig, updates: mpsc::Sender<Update>, metrics: Arc<StreamMetrics>) {
-    let mut session = Session::new(config.node_id.clone(), config.listeners.clone());
+pub async fn run(
+    config: ClientConfig,
+    mut session: Session,
+    changes: mpsc::Sender<Change>,
+    metrics: Arc<StreamMetrics>,
+) {
     let mut failures = 0;
     let mut told = None;
     loop {
         let start = Instant::now();
-        let end = stream(&config, &mut session, &updates, &metrics, &mut told).await;
+        let end = stream(&config, &mut session, &changes, &metrics, &mut told).await;
         metrics.connected.set(0);
         if start.elapsed() >= LIVED {
             failures = 0;
@@ -88,7 +99,7 @@ pub async fn run(config: ClientConfig, updates: mpsc::Sender<Update>, metrics: A
         failures += 1;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = updates.closed() => return,
+            () = changes.closed() => return,
         }
     }
 }
@@ -104,7 +115,7 @@ fn pause(failures: u32, random: f64) -> Duration {
 async fn stream(
     config: &ClientConfig,
     session: &mut Session,
-    updates: &mpsc::Sender<Update>,
+    changes: &mpsc::Sender<Change>,
     metrics: &StreamMetrics,
     told: &mut Option<String>,
 ) -> End {
@@ -112,7 +123,7 @@ async fn stream(
     let (requests, outbound) = mpsc::channel(4);
     let inbound = tokio::select! {
         opened = open(config, outbound) => opened,
-        () = updates.closed() => return End::Stopped,
+        () = changes.closed() => return End::Stopped,
     };
     let mut inbound = match inbound {
         Ok(inbound) => inbound,
@@ -123,6 +134,7 @@ async fn stream(
     };
     metrics.connects.inc();
     metrics.connected.set(1);
+    metrics.snapshot.restored.set(0);
     if told.take().is_some() || metrics.connects.get() == 1 {
         tracing::info!(address = config.address, "stream to the operator is open");
     }
@@ -130,13 +142,13 @@ async fn stream(
         tokio::select! {
             // Sending first: an answer that waits for a free place must not wait for the next response, too.
             biased;
-            () = updates.closed() => return End::Stopped,
+            () = changes.closed() => return End::Stopped,
             permit = requests.reserve(), if !unsent.is_empty() => match (permit, unsent.pop_front()) {
                 (Ok(permit), Some(request)) => permit.send(request),
                 _ => return End::Lost("the connection broke".to_owned()),
             },
             message = inbound.message(), if unsent.len() < MAX_UNSENT => match message {
-                Ok(Some(response)) => match take(session, response, updates, metrics).await {
+                Ok(Some(response)) => match take(session, response, changes, metrics).await {
                     Some(requests) => unsent.extend(requests),
                     None => return End::Stopped,
                 },
@@ -147,12 +159,11 @@ async fn stream(
     }
 }
 
-/// Judges a response and has its update taken; then gives the requests that answer it. None: nobody takes updates any more.
-#[expect(clippy::disallowed_methods, reason = "a time of day, for a metric")]
+/// Judges a response and has its change taken; then gives the requests that answer it. None: nobody takes changes any more.
 async fn take(
     session: &mut Session,
     response: DeltaDiscoveryResponse,
-    updates: &mpsc::Sender<Update>,
+    changes: &mpsc::Sender<Change>,
     metrics: &StreamMetrics,
 ) -> Option<Vec<DeltaDiscoveryRequest>> {
     let judged = session.on_response(response);
@@ -163,10 +174,10 @@ async fn take(
         tracing::warn!(kind, name, %error, "a resource was refused, its last good version stays");
     }
     if let Some(update) = judged.update {
-        updates.send(update).await.ok()?;
+        let now = since_1970();
+        let kept = session.kept(now.as_secs());
+        changes.send(Change { update, kept }).await.ok()?;
         metrics.updates.inc();
-        // A clock before 1970 is as good as none.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics.last_update.set(now.as_secs_f64());
     }
     Some(judged.requests)
@@ -231,8 +242,6 @@ mod tests {
             address: "localhost:1".to_owned(),
             ca: PathBuf::new(),
             token: token.path().to_owned(),
-            node_id: String::new(),
-            listeners: Vec::new(),
         };
         let error = bearer(&config).await.unwrap_err();
         assert!(error.contains("holds no token"), "{error}");

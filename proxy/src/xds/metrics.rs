@@ -21,11 +21,28 @@ pub struct StreamMetrics {
     pub rejected: Counter,
     /// When the last update was put in use, in seconds since 1970; 0 before the first.
     pub last_update: Gauge<f64, AtomicU64>,
+    /// The saved snapshot.
+    pub snapshot: SnapshotMetrics,
+}
+
+/// What is told of the saved snapshot.
+#[derive(Debug, Default)]
+pub struct SnapshotMetrics {
+    /// 1 while what is in use comes from the file and no stream has been opened since.
+    pub restored: Gauge,
+    /// Snapshots saved.
+    pub saves: Counter,
+    /// Attempts to save one that failed.
+    pub save_failures: Counter,
+    /// Files that could not be used at the start.
+    pub refused: Counter,
 }
 
 impl StreamMetrics {
-    /// Registers all of them, each name beginning with `xds_` after the prefix of the registry.
+    /// Registers all of them: after the prefix of the registry, each name begins with `xds_`, or with `snapshot_` where it is
+    /// about the saved one.
     pub fn register(&self, registry: &mut Registry) {
+        self.snapshot.register(registry.sub_registry_with_prefix("snapshot"));
         let r = registry.sub_registry_with_prefix("xds");
         r.register(
             "connected",
@@ -40,5 +57,17 @@ impl StreamMetrics {
         r.register("rejected_resources", help, self.rejected.clone());
         let help = "When the last update was put in use, since 1970";
         r.register_with_unit("last_update_timestamp", help, Unit::Seconds, self.last_update.clone());
+    }
+}
+
+impl SnapshotMetrics {
+    fn register(&self, r: &mut Registry) {
+        let help = "1 while what is in use is the saved snapshot and no stream was opened since the start";
+        r.register("restored", help, self.restored.clone());
+        r.register("saves", "Snapshots saved", self.saves.clone());
+        let help = "Failed attempts to save the snapshot";
+        r.register("save_failures", help, self.save_failures.clone());
+        let help = "Saved snapshots that could not be used at the start";
+        r.register("refused", help, self.refused.clone());
     }
 }

@@ -5,9 +5,9 @@
 //! An update never leaves a reference dangling.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -15,9 +15,10 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as XdsResource,
 };
 use envoy_types::pb::google::rpc;
-use tenbin_model::{FieldError, Kind, ResourceName, Update, xds};
+use tenbin_model::{FieldError, Kind, ResourceName, Update};
 
-use super::whole::{self, Received, Resources};
+use super::saved::Kept;
+use super::whole::{self, Entry, Received, Resources};
 
 /// The longest reason of a rejection that is sent, in characters.
 const REASON: usize = 4096;
@@ -28,9 +29,8 @@ pub struct Session {
     node: String,
     listeners: Vec<ResourceName>,
     received: Received,
-    versions: [BTreeMap<ResourceName, String>; Kind::ALL.len()],
     /// What the updates so far add up to.
-    used: Resources,
+    used: Arc<Resources>,
     /// What this stream is subscribed to.
     subscribed: [BTreeSet<ResourceName>; Kind::ALL.len()],
 }
@@ -65,9 +65,25 @@ impl Session {
             node,
             listeners,
             received: Received::default(),
-            versions: Default::default(),
-            used: Resources::default(),
+            used: Arc::default(),
             subscribed: Default::default(),
+        }
+    }
+
+    /// A session that goes on from what another one kept, and the update that puts that in use.
+    pub fn restored(node: String, listeners: Vec<ResourceName>, kept: &Kept) -> (Self, Update) {
+        let mut session = Session::new(node, listeners);
+        session.received.resources = Resources::clone(&kept.resources);
+        let update = session.used.update_to(&kept.resources);
+        session.used = Arc::clone(&kept.resources);
+        (session, update)
+    }
+
+    /// What is in use, to be kept; it was received at `received`, in seconds since 1970.
+    pub fn kept(&self, received: u64) -> Kept {
+        Kept {
+            resources: Arc::clone(&self.used),
+            received,
         }
     }
 
@@ -79,8 +95,8 @@ impl Session {
         let mut requests = self.subscribe();
         for request in &mut requests {
             if let Some(kind) = Kind::from_type_url(&request.type_url) {
-                let versions = self.versions[kind as usize].iter();
-                let versions = versions.map(|(name, version)| (name.as_str().to_owned(), version.clone()));
+                let held = self.received.resources.of(kind).iter();
+                let versions = held.map(|(name, entry)| (name.as_str().to_owned(), entry.version.clone()));
                 request.initial_resource_versions = versions.collect();
             }
         }
@@ -128,11 +144,15 @@ impl Session {
                 });
             }
         }
-        for resource in response.resources.iter().filter(|r| !twice.contains(r.name.as_str())) {
+        for resource in response.resources {
+            let name = resource.name.clone();
+            if twice.contains(&name) {
+                continue;
+            }
             if let Err(error) = self.take(kind, resource) {
                 rejected.push(Rejected {
                     kind: Some(kind),
-                    name: resource.name.clone(),
+                    name,
                     error,
                 });
             }
@@ -151,24 +171,16 @@ impl Session {
     }
 
     /// Judges and keeps one resource. One that was not asked for (any more) is left aside, good or bad.
-    fn take(&mut self, kind: Kind, given: &XdsResource) -> Result<(), FieldError> {
+    fn take(&mut self, kind: Kind, given: XdsResource) -> Result<(), FieldError> {
         let name = ResourceName::parse("name", &given.name)?;
         if !self.subscribed[kind as usize].contains(&name) {
             return Ok(());
         }
         // Without a body it is a heartbeat for what is here already.
-        let Some(any) = &given.resource else { return Ok(()) };
-        let resource = xds::decode(kind, any)?;
-        if *resource.name() != name {
-            return Err(FieldError::new(
-                "name",
-                resource.name(),
-                format!("{name}, as it was sent under"),
-            ));
-        }
+        let Some(wire) = given.resource else { return Ok(()) };
+        let entry = Entry::judge(kind, &name, given.version, wire)?;
         self.received.absent[kind as usize].remove(&name);
-        self.versions[kind as usize].insert(name, given.version.clone());
-        self.received.resources.insert(Arc::new(resource));
+        self.received.resources.insert(Arc::new(entry));
         Ok(())
     }
 
@@ -180,7 +192,6 @@ impl Session {
             .cloned()
         {
             self.received.resources.remove(kind, &name);
-            self.versions[kind as usize].remove(&name);
             self.received.absent[kind as usize].insert(name);
         }
     }
@@ -189,7 +200,7 @@ impl Session {
     fn advance(&mut self) -> Option<Update> {
         let next = whole::newest(&self.listeners, &self.received, &self.used);
         let update = self.used.update_to(&next);
-        self.used = next;
+        self.used = Arc::new(next);
         (update != Update::default()).then_some(update)
     }
 
@@ -204,7 +215,6 @@ impl Session {
             let old: Vec<String> = subscribed.difference(&wanted).map(text).collect();
             self.received.resources.retain(kind, &wanted);
             self.received.absent[kind as usize].retain(|name| wanted.contains(name));
-            self.versions[kind as usize].retain(|name, _| wanted.contains(name));
             *subscribed = wanted;
             if !new.is_empty() || !old.is_empty() {
                 requests.push(DeltaDiscoveryRequest {

@@ -4,11 +4,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tenbin_model::{Kind, Resource, ResourceName, RouteTable, Update};
+use envoy_types::pb::google::protobuf::Any;
+use tenbin_model::{FieldError, Kind, Resource, ResourceName, RouteTable, Update, xds};
+
+/// One resource as it came. Its version stays with it, so that none is ever told of another content.
+#[derive(Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) resource: Resource,
+    /// The version that it came with.
+    pub(super) version: String,
+    /// What it was decoded from: a proxy that can read more of it, if one is to, shall find it all.
+    pub(super) wire: Any,
+}
+
+impl Entry {
+    /// Judges what came as `name`.
+    pub(super) fn judge(kind: Kind, name: &ResourceName, version: String, wire: Any) -> Result<Self, FieldError> {
+        let resource = xds::decode(kind, &wire)?;
+        if resource.name() == name {
+            Ok(Entry {
+                resource,
+                version,
+                wire,
+            })
+        } else {
+            let accepted = format!("{name}, as it was sent under");
+            Err(FieldError::new("name", resource.name(), accepted))
+        }
+    }
+}
 
 /// Resources by kind and name.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Resources([BTreeMap<ResourceName, Arc<Resource>>; Kind::ALL.len()]);
+pub(super) struct Resources([BTreeMap<ResourceName, Arc<Entry>>; Kind::ALL.len()]);
 
 /// What the control plane said of a kind.
 #[derive(Debug, Default)]
@@ -20,12 +48,19 @@ pub(super) struct Received {
 }
 
 impl Resources {
-    pub(super) fn get(&self, kind: Kind, name: &ResourceName) -> Option<&Arc<Resource>> {
+    pub(super) fn get(&self, kind: Kind, name: &ResourceName) -> Option<&Arc<Entry>> {
         self.0[kind as usize].get(name)
     }
 
-    pub(super) fn insert(&mut self, resource: Arc<Resource>) {
-        self.0[resource.kind() as usize].insert(resource.name().clone(), resource);
+    /// All of a kind, by name.
+    pub(super) fn of(&self, kind: Kind) -> &BTreeMap<ResourceName, Arc<Entry>> {
+        &self.0[kind as usize]
+    }
+
+    /// Gives the one that had its kind and name before.
+    pub(super) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let (kind, name) = (entry.resource.kind(), entry.resource.name().clone());
+        self.0[kind as usize].insert(name, entry)
     }
 
     pub(super) fn remove(&mut self, kind: Kind, name: &ResourceName) {
@@ -38,7 +73,7 @@ impl Resources {
 
     /// The name of the route table that a listener names.
     fn table_of(&self, listener: &ResourceName) -> Option<&ResourceName> {
-        match self.get(Kind::Listener, listener).map(|r| &**r) {
+        match self.get(Kind::Listener, listener).map(|entry| &entry.resource) {
             Some(Resource::Listener(listener)) => Some(&listener.routes),
             _ => None,
         }
@@ -46,7 +81,7 @@ impl Resources {
 
     /// The clusters that a route table names; each as often as it does.
     fn clusters_of(&self, table: &ResourceName) -> impl Iterator<Item = &ResourceName> {
-        let table = match self.get(Kind::Routes, table).map(|r| &**r) {
+        let table = match self.get(Kind::Routes, table).map(|entry| &entry.resource) {
             Some(Resource::Routes(table)) => Some(table),
             _ => None,
         };
@@ -58,12 +93,11 @@ impl Resources {
         let mut update = Update::default();
         for kind in Kind::ALL {
             let (before, after) = (&self.0[kind as usize], &next.0[kind as usize]);
+            let same = |before: &Arc<Entry>, after: &Entry| before.resource == after.resource;
             let changed = after
                 .iter()
-                .filter(|(name, resource)| before.get(*name) != Some(resource));
-            update
-                .set
-                .extend(changed.map(|(_, resource)| Resource::clone(resource)));
+                .filter(|(name, entry)| !before.get(*name).is_some_and(|before| same(before, entry)));
+            update.set.extend(changed.map(|(_, entry)| entry.resource.clone()));
             let gone = before.keys().filter(|name| !after.contains_key(*name));
             update.removed.extend(gone.map(|name| (kind, name.clone())));
         }
@@ -112,6 +146,17 @@ pub(super) fn newest(roots: &[ResourceName], received: &Received, used: &Resourc
         choice.listener(root);
     }
     choice.next
+}
+
+/// Whether `resources` can be in use as they are: every reference from `roots` on holds, and there is nothing else.
+pub(super) fn is_whole(roots: &[ResourceName], resources: &Resources) -> bool {
+    let mut received = Received {
+        resources: resources.clone(),
+        ..Received::default()
+    };
+    // A cluster may be in use without endpoints.
+    received.absent[Kind::Endpoints as usize] = resources.of(Kind::Cluster).keys().cloned().collect();
+    newest(roots, &received, &Resources::default()) == *resources
 }
 
 struct Choice<'a> {
@@ -169,7 +214,7 @@ impl Choice<'_> {
                 .resources
                 .get(kind, name)
                 .or_else(|| self.used.get(kind, name));
-            self.next.0[kind as usize].extend(newest.map(|resource| (name.clone(), Arc::clone(resource))));
+            self.next.0[kind as usize].extend(newest.map(|entry| (name.clone(), Arc::clone(entry))));
         }
     }
 }

@@ -5,18 +5,18 @@ use std::time::Duration;
 use envoy_types::pb::google::protobuf::Any;
 use tenbin_model::{
     Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Policy, Resource, Route, RouteTable,
-    VirtualHost,
+    VirtualHost, xds,
 };
 
 use super::*;
 
-const WEB: &str = "shop/hello/web";
+pub(crate) const WEB: &str = "shop/hello/web";
 
-fn name(text: &str) -> ResourceName {
+pub(crate) fn name(text: &str) -> ResourceName {
     ResourceName::parse("name", text).unwrap()
 }
 
-fn listener(routes: &str) -> Resource {
+pub(crate) fn listener(routes: &str) -> Resource {
     Resource::Listener(Listener {
         name: name(WEB),
         address: ([0, 0, 0, 0], 15080).into(),
@@ -26,7 +26,7 @@ fn listener(routes: &str) -> Resource {
     })
 }
 
-fn routes(table: &str, clusters: &[&str]) -> Resource {
+pub(crate) fn routes(table: &str, clusters: &[&str]) -> Resource {
     let route = |cluster: &&str| Route {
         prefix: format!("/{cluster}"),
         cluster: name(cluster),
@@ -42,7 +42,7 @@ fn routes(table: &str, clusters: &[&str]) -> Resource {
     })
 }
 
-fn cluster(text: &str, seconds: u64) -> Resource {
+pub(crate) fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
         name: name(text),
         policy: Policy::LeastRequest,
@@ -50,7 +50,7 @@ fn cluster(text: &str, seconds: u64) -> Resource {
     })
 }
 
-fn endpoints(cluster: &str, last: u8) -> Resource {
+pub(crate) fn endpoints(cluster: &str, last: u8) -> Resource {
     Resource::Endpoints(EndpointSet {
         cluster: name(cluster),
         endpoints: vec![Endpoint {
@@ -62,7 +62,7 @@ fn endpoints(cluster: &str, last: u8) -> Resource {
     })
 }
 
-fn sent(resource: &Resource, version: &str) -> XdsResource {
+pub(crate) fn sent(resource: &Resource, version: &str) -> XdsResource {
     XdsResource {
         name: resource.name().as_str().to_owned(),
         version: version.to_owned(),
@@ -71,7 +71,7 @@ fn sent(resource: &Resource, version: &str) -> XdsResource {
     }
 }
 
-fn response(kind: Kind, resources: Vec<XdsResource>, removed: &[&str]) -> DeltaDiscoveryResponse {
+pub(crate) fn response(kind: Kind, resources: Vec<XdsResource>, removed: &[&str]) -> DeltaDiscoveryResponse {
     DeltaDiscoveryResponse {
         type_url: kind.type_url().to_owned(),
         nonce: "n".to_owned(),
@@ -417,4 +417,81 @@ fn a_listener_that_moves_to_another_table_waits_for_it() {
             vec![(Kind::Routes, WEB)]
         )
     );
+}
+
+/// The versions that a new stream begins with.
+fn versions(session: &mut Session) -> Vec<(Kind, String, String)> {
+    let requests = session.connect();
+    let of = |request: DeltaDiscoveryRequest| {
+        let kind = Kind::from_type_url(&request.type_url).unwrap();
+        let versions = request.initial_resource_versions.into_iter();
+        versions.map(move |(name, version)| (kind, name, version))
+    };
+    let mut versions: Vec<_> = requests.into_iter().flat_map(of).collect();
+    versions.sort();
+    versions
+}
+
+fn restored(kept: &Kept) -> (Session, Update) {
+    Session::restored("node".to_owned(), vec![name(WEB)], kept)
+}
+
+#[test]
+fn a_restored_session_has_what_was_in_use_and_asks_for_nothing_it_has() {
+    let mut first = serving();
+    let (mut session, update) = restored(&first.kept(0));
+    assert_eq!(session.used(), first.used());
+    assert_eq!((update.set.len(), update.removed.len()), (4, 0));
+    assert_eq!(versions(&mut session), versions(&mut first));
+    assert_eq!(versions(&mut session).len(), 4);
+    let judged = session.on_response(set(&endpoints("a", 9)));
+    assert_eq!(changes(&judged), (vec![(Kind::Endpoints, "a")], vec![]));
+    let judged = session.on_response(gone(Kind::Listener, WEB));
+    assert_eq!(changes(&judged).1.len(), 4, "what is gone by now goes");
+}
+
+#[test]
+fn what_only_waits_is_not_kept_and_no_version_of_it() {
+    let mut session = serving();
+    let next = response(Kind::Routes, vec![sent(&routes(WEB, &["b"]), "next")], &[]);
+    assert_eq!(session.on_response(next).update, None);
+    session.on_response(response(Kind::Cluster, vec![sent(&cluster("a", 2), "2")], &[]));
+    let held = versions(&mut session);
+    assert!(
+        held.contains(&(Kind::Routes, WEB.to_owned(), "next".to_owned())),
+        "{held:?}"
+    );
+    let (mut restored, update) = restored(&session.kept(0));
+    assert!(update.set.contains(&routes(WEB, &["a"])) && update.set.contains(&cluster("a", 2)));
+    let of = |kind, name: &str, version: &str| (kind, name.to_owned(), version.to_owned());
+    assert_eq!(
+        versions(&mut restored),
+        [
+            of(Kind::Cluster, "a", "2"),
+            of(Kind::Endpoints, "a", "v"),
+            of(Kind::Listener, WEB, "v"),
+            of(Kind::Routes, WEB, "v")
+        ]
+    );
+}
+
+#[test]
+fn what_was_taken_away_and_is_in_use_is_kept() {
+    let mut session = serving();
+    session.on_response(gone(Kind::Cluster, "a"));
+    let (mut restored, update) = restored(&session.kept(0));
+    assert_eq!(update.set.len(), 4);
+    restored.connect();
+    assert_eq!(
+        restored.on_response(gone(Kind::Cluster, "a")).update,
+        None,
+        "still named"
+    );
+}
+
+#[test]
+fn a_restored_session_with_nothing_in_use_is_a_new_one() {
+    let (mut session, update) = restored(&session().kept(0));
+    assert_eq!(update, Update::default());
+    assert_eq!(asked(&session.connect()), [(Kind::Listener, vec![WEB], vec![])]);
 }
