@@ -22,10 +22,10 @@ pub const DEMO_ALIAS: &str = "tenbin/demo:dev";
 
 /// One image of ours: its crate, which is its binary too, its name, and where its Dockerfile lies.
 #[derive(Clone, Copy, Debug)]
-struct Recipe {
-    binary: &'static str,
-    name: &'static str,
-    dockerfile: &'static str,
+pub(crate) struct Recipe {
+    pub(crate) binary: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) dockerfile: &'static str,
 }
 
 const PROXY: Recipe = Recipe {
@@ -111,36 +111,10 @@ pub fn binaries(context: &Context) -> Result<Binaries> {
 /// # Errors
 /// Where a binary can't be read or Docker fails.
 pub fn build(context: &Context, docker: &Docker, binaries: &Binaries) -> Result<Images> {
-    let image = |recipe: Recipe| -> Result<Image> {
-        let binary = binaries
-            .0
-            .get(recipe.binary)
-            .with_context(|| format!("cargo built no {}", recipe.binary))?;
-        let scratch = context.cache.scratch()?;
-        let dockerfile = context.root.join(recipe.dockerfile);
-        stage(binary, recipe.binary, scratch.path())?;
-        let mut parts = vec![fs::read(&dockerfile).with_context(|| format!("can't read {}", dockerfile.display()))?];
-        for file in files(scratch.path())? {
-            parts.push(
-                file.strip_prefix(scratch.path())?
-                    .as_os_str()
-                    .as_encoded_bytes()
-                    .to_vec(),
-            );
-            parts.push(fs::read(&file)?);
-        }
-        let image = Image {
-            name: recipe.name,
-            tag: format!("{}-{}", env!("CARGO_PKG_VERSION"), key(parts)),
-        };
-        if docker.has_image(&image.reference()) {
-            context.say.line(format_args!("   {} is there", image.reference()));
-        } else {
-            let build = docker.run(["build", "-q", "--network=none", "-t", &image.reference(), "-f"]);
-            build.args([dockerfile.as_path(), scratch.path()]).done()?;
-            context.say.line(format_args!("   {} is built", image.reference()));
-        }
-        Ok(image)
+    let image = |recipe: Recipe| {
+        let binary = binaries.0.get(recipe.binary);
+        let binary = binary.with_context(|| format!("cargo built no {}", recipe.binary))?;
+        image(context, docker, recipe, binary)
     };
     let images = Images {
         proxy: image(PROXY)?,
@@ -151,15 +125,42 @@ pub fn build(context: &Context, docker: &Docker, binaries: &Binaries) -> Result<
     Ok(images)
 }
 
-/// Loads into a cluster's nodes what they don't have.
+/// Builds one image, unless the daemon has it.
+pub(crate) fn image(context: &Context, docker: &Docker, recipe: Recipe, binary: &Path) -> Result<Image> {
+    let scratch = context.cache.scratch()?;
+    let dockerfile = context.root.join(recipe.dockerfile);
+    stage(binary, recipe.binary, scratch.path())?;
+    let mut parts = vec![fs::read(&dockerfile).with_context(|| format!("can't read {}", dockerfile.display()))?];
+    for file in files(scratch.path())? {
+        parts.push(
+            file.strip_prefix(scratch.path())?
+                .as_os_str()
+                .as_encoded_bytes()
+                .to_vec(),
+        );
+        parts.push(fs::read(&file)?);
+    }
+    let image = Image {
+        name: recipe.name,
+        tag: format!("{}-{}", env!("CARGO_PKG_VERSION"), key(parts)),
+    };
+    if docker.has_image(&image.reference()) {
+        context.say.line(format_args!("   {} is there", image.reference()));
+    } else {
+        let build = docker.run(["build", "-q", "--network=none", "-t", &image.reference(), "-f"]);
+        build.args([dockerfile.as_path(), scratch.path()]).done()?;
+        context.say.line(format_args!("   {} is built", image.reference()));
+    }
+    Ok(image)
+}
+
+/// Loads our images and `others` into a cluster's nodes, as far as they don't have them.
 ///
 /// # Errors
 /// Where Docker or kind fails.
-pub fn load(context: &Context, cluster: &Cluster, images: &Images) -> Result<()> {
-    let mut wanted = Vec::new();
-    for image in [&images.proxy, &images.operator, &images.demo] {
-        wanted.push(image.reference());
-    }
+pub fn load(context: &Context, cluster: &Cluster, images: &Images, others: &[&Image]) -> Result<()> {
+    let ours = [&images.proxy, &images.operator, &images.demo];
+    let wanted: Vec<String> = ours.iter().chain(others).map(|image| image.reference()).collect();
     let mut missing: Vec<String> = Vec::new();
     for node in cluster.nodes()? {
         let list = cluster

@@ -7,6 +7,7 @@ pub mod charts;
 pub mod diagnostics;
 pub mod docker;
 pub mod down;
+pub mod envoy;
 pub mod firewall;
 pub mod gomod;
 pub mod hello;

@@ -374,3 +374,32 @@ fn runs_where_pod_security_is_restricted() {
         Ok(())
     });
 }
+
+/// Once an app has settled, the operators write nothing but their lease.
+#[test]
+fn a_settled_app_causes_no_writes() {
+    test("settled", async |lab| {
+        let app = App::create(lab, "calm", demo_spec(lab, 2)).await?;
+        app.ready(2, 60).await?;
+        let writes = async || -> anyhow::Result<f64> {
+            let metrics = lab.operator_metrics().await?;
+            let is_write = |s: &&tenbin_e2e::Sample| {
+                let label = |name: &str| s.labels.get(name).map(String::as_str).unwrap_or_default();
+                // A review asks something, by a request that looks like a write.
+                let asks = matches!(label("verb"), "get" | "list" | "watch") || label("resource") == "tokenreviews";
+                !asks && label("resource") != "leases"
+            };
+            let calls = metrics.named("tenbin_operator_api_requests_total");
+            Ok(calls.filter(is_write).map(|s| s.value).sum())
+        };
+        // What begins to settle may take another write or two; then there are ten seconds without one.
+        eventually("nothing is written for ten seconds", 60, async || {
+            let before = writes().await?;
+            tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+            let after = writes().await?;
+            ensure!(after == before, "{} writes in ten seconds", after - before);
+            Ok(())
+        })
+        .await
+    });
+}

@@ -5,6 +5,7 @@
 mod bad;
 mod bodies;
 mod deletion;
+mod envoy;
 mod hello;
 mod kill;
 mod ownership;

@@ -156,7 +156,7 @@ fn build_images(context: &Context, way: &Way) -> Result<()> {
     let docker = say.stage("Docker daemon", || docker::ensure(context, way.docker))?;
     let built = say.stage("Images", || images::build(context, &docker, &binaries))?;
     if let Some(cluster) = up::existing(context, &docker, CLUSTER)? {
-        say.stage("Images into the nodes", || images::load(context, &cluster, &built))?;
+        say.stage("Images into the nodes", || images::load(context, &cluster, &built, &[]))?;
     }
     for image in [&built.proxy, &built.operator, &built.demo] {
         say.plain(image.reference());

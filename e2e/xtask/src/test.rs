@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use tenbin_cluster::cache::Lock;
-use tenbin_cluster::images::{Images, cargo};
+use tenbin_cluster::images::{Image, Images, cargo};
 use tenbin_cluster::interrupt::{self, Interrupted};
 use tenbin_cluster::kind::Cluster;
 use tenbin_cluster::run::{Run, Stream};
 use tenbin_cluster::say::span;
-use tenbin_cluster::{Context, charts, diagnostics, down, images, kind};
+use tenbin_cluster::{Context, charts, diagnostics, down, envoy, images, kind};
 
 use crate::tests_counted::Counted;
 use crate::up::{self, Ground};
@@ -153,7 +153,10 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
     let say = &context.say;
     let binaries = say.stage("Release binaries", || images::binaries(context))?;
     let images = say.stage("Images", || images::build(context, &cluster.docker, &binaries))?;
-    say.stage("Images into the nodes", || images::load(context, cluster, &images))?;
+    let envoy = say.stage("Envoy", || envoy::build(context, &cluster.docker))?;
+    say.stage("Images into the nodes", || {
+        images::load(context, cluster, &images, &[&envoy])
+    })?;
     say.stage("Charts on the cluster", || charts::install(context, cluster, &images))?;
     drop(lock);
     say.stage("End to end", || {
@@ -167,17 +170,18 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
             "--test-threads=1",
             "--nocapture",
         ];
-        shown(context, &args, &environment(cluster, &images), counted)
+        shown(context, &args, &environment(cluster, &images, &envoy), counted)
     })
 }
 
 /// What the tests need to know of the cluster.
-fn environment(cluster: &Cluster, images: &Images) -> Vec<(&'static str, String)> {
+fn environment(cluster: &Cluster, images: &Images, envoy: &Image) -> Vec<(&'static str, String)> {
     let mut env = vec![
         ("TENBIN_CLUSTER", cluster.name.clone()),
         ("TENBIN_PROXY_IMAGE", images.proxy.reference()),
         ("TENBIN_OPERATOR_IMAGE", images.operator.reference()),
         ("TENBIN_DEMO_IMAGE", images.demo.reference()),
+        ("TENBIN_ENVOY_IMAGE", envoy.reference()),
         ("TENBIN_KUBECTL", cluster.tools.kubectl.display().to_string()),
         ("TENBIN_HELM", cluster.tools.helm.display().to_string()),
         ("KUBECONFIG", cluster.kubeconfig.display().to_string()),

@@ -31,7 +31,7 @@ impl Counted {
             self.panicking = Some(name.to_owned());
             self.panics.insert(name.to_owned(), Vec::new());
         } else if let Some(name) = self.panicking.clone() {
-            self.message(name, line);
+            self.message(&name, line);
         }
     }
 
@@ -53,15 +53,15 @@ impl Counted {
         self.panicking = None;
     }
 
-    fn message(&mut self, name: String, line: &str) {
-        let message = self.panics.entry(name.clone()).or_default();
+    fn message(&mut self, name: &str, line: &str) {
+        let message = self.panics.entry(name.to_owned()).or_default();
         if line.starts_with("stack backtrace:") || line.starts_with("note: run with") || message.len() == MESSAGE_LINES
         {
             self.panicking = None;
             return;
         }
         message.push(line.to_owned());
-        if let Some((_, told)) = self.failures.iter_mut().rev().find(|(n, _)| *n == name) {
+        if let Some((_, told)) = self.failures.iter_mut().rev().find(|(n, _)| n == name) {
             told.clone_from(message);
         }
     }
