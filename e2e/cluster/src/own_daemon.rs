@@ -240,7 +240,15 @@ impl OwnDaemon {
 /// # Errors
 /// Where we are not root, there is no `apt-get`, or it fails.
 pub fn install_packages(say: &Say) -> Result<()> {
-    let list = PACKAGES.join(" ");
+    install(say, &PACKAGES)
+}
+
+/// Installs Debian packages, with `apt-get`.
+///
+/// # Errors
+/// Where we are not root, there is no `apt-get`, or it fails.
+pub fn install(say: &Say, packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
     ensure!(
         geteuid().is_root() && which("apt-get").is_some(),
         "missing programs, and only root on Debian can have them installed from here; please install: {list}"
@@ -249,7 +257,7 @@ pub fn install_packages(say: &Say) -> Result<()> {
     let apt = |args: &[&str]| Run::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive");
     apt(&["update", "-q"]).limit(Duration::from_secs(180)).done()?;
     apt(&["install", "-qy", "--no-install-recommends"])
-        .args(PACKAGES)
+        .args(packages)
         .limit(Duration::from_secs(600))
         .done()
 }

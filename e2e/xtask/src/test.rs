@@ -172,7 +172,7 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
 }
 
 /// What the tests need to know of the cluster.
-fn environment(cluster: &Cluster, images: &Images) -> Vec<(&'static str, String)> {
+pub(crate) fn environment(cluster: &Cluster, images: &Images) -> Vec<(&'static str, String)> {
     let mut env = vec![
         ("TENBIN_CLUSTER", cluster.name.clone()),
         ("TENBIN_PROXY_IMAGE", images.proxy.reference()),
