@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use crate::machine;
-use crate::process::{Process, free_address};
+use crate::process::{Process, core_time, free_address};
 use crate::table::{Samples, Table, ms};
 
 /// The proxy's core; load and backend share the other.
@@ -48,111 +48,112 @@ struct Subject {
     name: &'static str,
     process: Process,
     address: SocketAddr,
-    measured: Measured,
+    turns: Vec<Turn>,
 }
 
-/// What was measured of a proxy, a sample for each round.
-#[derive(Default)]
-struct Measured {
-    /// Requests per second.
-    rate: Samples,
+/// What was measured of a proxy in a round.
+struct Turn {
     /// CPU in µs per request.
-    cpu: Samples,
-    /// Share of the core that was used.
-    busy: Samples,
-    p50: Samples,
-    p99: Samples,
+    cpu: f64,
+    /// Requests per second.
+    rate: f64,
+    /// Share of its core that the proxy used, and that others did.
+    used: f64,
+    others: f64,
+    p50_ms: f64,
+    p99_ms: f64,
 }
 
-/// Runs it and prints the table.
+/// Runs it and prints the tables.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let cpus = std::thread::available_parallelism()?.get();
     ensure!(
-        std::thread::available_parallelism()?.get() >= 2,
+        cpus >= 2,
         "two CPUs are needed: one for the proxy, one for load and backend"
     );
     println!("\n## CPU per request\n\n{}\n", machine::describe());
     let dir = TempDir::new()?;
     let (_backend, endpoints) = backend(dir.path()).await?;
-    let mut subjects = [
-        ours(dir.path(), &options.proxy, &endpoints).await?,
-        nginx(dir.path(), &endpoints).await?,
-    ];
-    let mut ratios = Samples::default();
-    let head = [
-        "round",
-        "tenbin µs/request",
-        "nginx µs/request",
-        "ratio",
-        "tenbin requests/s",
-        "nginx requests/s",
-    ];
-    let mut rounds = Table::new(head);
+    let ours = ours(dir.path(), &options.proxy, &endpoints).await?;
+    let mut subjects = [ours, nginx(dir.path(), &endpoints).await?];
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
-        let mut seen = [(0.0, 0.0); 2];
         // Who begins changes, so that a machine that gets slower or faster meanwhile favours nobody.
         for turn in 0..2 {
-            let at = ((round + turn) % 2) as usize;
-            seen[at] = measure(&mut subjects[at], options)?;
+            subjects[((round + turn) % 2) as usize].measure(options)?;
         }
-        let [(our_cpu, our_rate), (their_cpu, their_rate)] = seen;
-        let ratio = our_cpu / their_cpu;
+    }
+    print(options, &subjects);
+    Ok(())
+}
+
+fn print(options: &Options, subjects: &[Subject; 2]) {
+    let [ours, nginx] = subjects;
+    let mut ratios = Samples::default();
+    let mut rounds =
+        Table::new("round | tenbin µs/request | nginx µs/request | ratio | tenbin requests/s | nginx requests/s");
+    for (n, (our, their)) in ours.turns.iter().zip(&nginx.turns).enumerate() {
+        let ratio = our.cpu / their.cpu;
         ratios.add(ratio);
-        let [a, b] = [our_cpu, their_cpu].map(|us| format!("{us:.2}"));
-        let [c, d] = [our_rate, their_rate].map(|rate| format!("{rate:.0}"));
-        rounds.row([&round, &a, &b, &format!("{ratio:.3}"), &c, &d]);
+        let (n, rates) = (n + 1, format!("{:.0} | {:.0}", our.rate, their.rate));
+        rounds.row(format!(
+            "{n} | {:.2} | {:.2} | {ratio:.3} | {rates}",
+            our.cpu, their.cpu
+        ));
     }
-    let mut table = Table::new([
-        "median of rounds",
-        "requests/s",
-        "CPU µs/request",
-        "core busy",
-        "p50",
-        "p99",
-    ]);
-    for subject in &subjects {
-        let m = &subject.measured;
-        let [rate, cpu] = [format!("{:.0}", m.rate.median()), format!("{:.2}", m.cpu.median())];
-        let busy = format!("{:.0} %", 100.0 * m.busy.median());
-        table.row([
-            &subject.name,
-            &rate,
-            &cpu,
-            &busy,
-            &ms(m.p50.median()),
-            &ms(m.p99.median()),
-        ]);
+    let mut medians =
+        Table::new("median of rounds | requests/s | CPU µs/request | of its core | others on its core | p50 | p99");
+    for subject in subjects {
+        let of = |value: fn(&Turn) -> f64| {
+            let mut samples = Samples::default();
+            subject.turns.iter().for_each(|turn| samples.add(value(turn)));
+            samples.median()
+        };
+        let (name, rate, cpu) = (subject.name, of(|t| t.rate), of(|t| t.cpu));
+        let (used, others) = (100.0 * of(|t| t.used), 100.0 * of(|t| t.others));
+        let (p50, p99) = (ms(of(|t| t.p50_ms)), ms(of(|t| t.p99_ms)));
+        medians.row(format!(
+            "{name} | {rate:.0} | {cpu:.2} | {used:.0} % | {others:.0} % | {p50} | {p99}"
+        ));
     }
-    println!("{rounds}\n{table}");
-    println!(
-        "Ratio tenbin / nginx: min {:.3}, median {:.3}, max {:.3} (budget: ≤ 1, then ≤ 0.8).\n",
-        ratios.min(),
-        ratios.median(),
-        ratios.max()
-    );
+    let (min, median, max) = (ratios.min(), ratios.median(), ratios.max());
+    println!("{rounds}\n{medians}");
+    println!("Ratio tenbin / nginx: min {min:.3}, median {median:.3}, max {max:.3} (budget: ≤ 1, then ≤ 0.8).\n");
     println!(
         "HTTP/1.1, GET, kept connections, {BODY} bytes of body, {} connections (wrk), {ENDPOINTS} endpoints (nginx), one worker each, \
          metrics on, access log off; {} rounds of {} s. CPU: user and system of the proxy's processes.",
         options.connections, options.rounds, options.seconds
     );
-    Ok(())
 }
 
-/// One proxy's turn: CPU in µs per request, requests per second.
-fn measure(subject: &mut Subject, options: &Options) -> anyhow::Result<(f64, f64)> {
-    load(subject.address, WARM_UP, options.connections)?;
-    let before = subject.process.cpu()?;
-    let said = load(subject.address, options.seconds, options.connections)
-        .with_context(|| format!("load on {}, which says:\n{}", subject.name, subject.process.said()))?;
-    let cpu = subject.process.cpu()? - before;
-    let (us, rate) = (cpu * 1e6 / said.requests, said.requests / said.seconds);
-    let m = &mut subject.measured;
-    m.cpu.add(us);
-    m.rate.add(rate);
-    m.busy.add(cpu / said.seconds);
-    m.p50.add(said.p50_ms);
-    m.p99.add(said.p99_ms);
-    Ok((us, rate))
+impl Subject {
+    fn new(name: &'static str, process: Process, address: SocketAddr) -> Self {
+        let turns = Vec::new();
+        Subject {
+            name,
+            process,
+            address,
+            turns,
+        }
+    }
+
+    /// One turn of it, after a warm-up.
+    fn measure(&mut self, options: &Options) -> anyhow::Result<()> {
+        load(self.address, WARM_UP, options.connections)?;
+        let (before, core_before) = (self.process.cpu()?, core_time(PROXY_CORE)?);
+        let said = load(self.address, options.seconds, options.connections)
+            .with_context(|| format!("load on {}, which says:\n{}", self.name, self.process.said()))?;
+        let (cpu, core) = (self.process.cpu()? - before, core_time(PROXY_CORE)? - core_before);
+        self.turns.push(Turn {
+            cpu: cpu * 1e6 / said.requests,
+            rate: said.requests / said.seconds,
+            used: cpu / said.seconds,
+            others: (core - cpu).max(0.0) / said.seconds,
+            p50_ms: said.p50_ms,
+            p99_ms: said.p99_ms,
+        });
+        Ok(())
+    }
 }
 
 /// What the load saw.
@@ -268,12 +269,7 @@ async fn nginx(dir: &Path, endpoints: &[SocketAddr]) -> anyhow::Result<Subject> 
     );
     let mut process = start_nginx(dir, "nginx", PROXY_CORE, &http)?;
     process.answers(address, "/", START).await?;
-    Ok(Subject {
-        name: "nginx",
-        process,
-        address,
-        measured: Measured::default(),
-    })
+    Ok(Subject::new("nginx", process, address))
 }
 
 /// Our proxy from a file, with its defaults.
@@ -293,12 +289,7 @@ async fn ours(dir: &Path, binary: &Path, endpoints: &[SocketAddr]) -> anyhow::Re
         .arg(&file);
     let mut process = Process::start("tenbin-proxy", command, dir.join("tenbin.log"))?;
     process.answers(address, "/", START).await?;
-    Ok(Subject {
-        name: "tenbin",
-        process,
-        address,
-        measured: Measured::default(),
-    })
+    Ok(Subject::new("tenbin", process, address))
 }
 
 #[cfg(test)]

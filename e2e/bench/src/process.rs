@@ -65,7 +65,7 @@ impl Process {
     /// CPU time so far in seconds, user and system, of the program and its children.
     pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
         let id = self.child.id();
-        let stat = |pid: &str| Some(stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?);
+        let stat = |pid: &str| stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
         let own = stat(&id.to_string()).with_context(|| format!("{} is gone; it said:\n{}", self.name, self.said()))?;
         let all = fs::read_dir("/proc")?
             .flatten()
@@ -134,6 +134,20 @@ fn stat(text: &str) -> Option<Stat> {
         parent: fields.get(1)?.parse().ok()?,
         seconds: (ticks(11)? + ticks(12)?) / TICKS,
     })
+}
+
+/// CPU time so far in seconds that a core of this machine gave to anybody.
+pub(crate) fn core_time(core: &str) -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("cpu")?.strip_prefix(core)?.strip_prefix(' '));
+    let fields = line
+        .with_context(|| format!("/proc/stat knows no CPU {core}"))?
+        .split(' ');
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
+    let busy = fields.take(8).enumerate().filter(|(at, _)| ![3, 4].contains(at));
+    Ok(busy.filter_map(|(_, ticks)| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS)
 }
 
 /// An address of this machine at which nobody listens now.

@@ -81,6 +81,7 @@ pub(super) struct Proxies {
 }
 
 /// What was told in a span of time.
+#[derive(Default)]
 pub(super) struct Tally {
     /// When each stream opened last.
     pub(super) opened: BTreeMap<usize, Instant>,
@@ -192,9 +193,9 @@ impl Proxy {
         let opened = timeout(OPEN, client.delta_aggregated_resources(request))
             .await
             .context("opening")?;
-        let mut inbound = opened.map_err(words)?.into_inner();
+        let mut inbound = opened.map_err(|status| words(&status))?.into_inner();
         tell(Told::Opened);
-        while let Some(response) = inbound.message().await.map_err(words)? {
+        while let Some(response) = inbound.message().await.map_err(|status| words(&status))? {
             let kind = Kind::from_type_url(&response.type_url);
             let (resources, bytes) = (response.resources.len(), response.encoded_len());
             let judged = session.on_response(response);
@@ -213,7 +214,7 @@ impl Proxy {
 }
 
 /// A status without what it was made of.
-fn words(status: tonic::Status) -> anyhow::Error {
+fn words(status: &tonic::Status) -> anyhow::Error {
     anyhow!("{:?}: {}", status.code(), status.message())
 }
 
@@ -279,20 +280,6 @@ impl Proxies {
 impl Drop for Proxies {
     fn drop(&mut self) {
         self.tasks.values().for_each(AbortHandle::abort);
-    }
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Tally {
-            opened: BTreeMap::new(),
-            heard: BTreeMap::new(),
-            resources: 0,
-            bytes: 0,
-            last: None,
-            refused: 0,
-            failures: BTreeMap::new(),
-        }
     }
 }
 
