@@ -76,6 +76,17 @@ pub struct Images {
 #[derive(Clone, Debug)]
 pub struct Binaries(BTreeMap<String, PathBuf>);
 
+impl Binaries {
+    /// The binary of a crate.
+    ///
+    /// # Errors
+    /// Where cargo built none.
+    pub fn path(&self, name: &str) -> Result<&Path> {
+        let path = self.0.get(name).map(PathBuf::as_path);
+        path.with_context(|| format!("cargo built no {name}"))
+    }
+}
+
 /// Builds the release binaries.
 ///
 /// # Errors
@@ -111,11 +122,7 @@ pub fn binaries(context: &Context) -> Result<Binaries> {
 /// # Errors
 /// Where a binary can't be read or Docker fails.
 pub fn build(context: &Context, docker: &Docker, binaries: &Binaries) -> Result<Images> {
-    let image = |recipe: Recipe| {
-        let binary = binaries.0.get(recipe.binary);
-        let binary = binary.with_context(|| format!("cargo built no {}", recipe.binary))?;
-        image(context, docker, recipe, binary)
-    };
+    let image = |recipe: Recipe| image(context, docker, recipe, binaries.path(recipe.binary)?);
     let images = Images {
         proxy: image(PROXY)?,
         operator: image(OPERATOR)?,

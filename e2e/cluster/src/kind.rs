@@ -2,7 +2,7 @@
 //! our own, so that a user's contexts stay as they are.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -87,9 +87,30 @@ pub fn kubeconfig(context: &Context, name: &str) -> Result<PathBuf> {
 /// # Errors
 /// Where kind fails; nothing half-made is left then.
 pub fn up(context: &Context, docker: &Docker, tools: Tools, name: &str, image: &str) -> Result<Cluster> {
+    up_with(
+        context,
+        docker,
+        tools,
+        name,
+        image,
+        &context.root.join("kind-config.yaml"),
+    )
+}
+
+/// The same with another kind config than the tree's.
+///
+/// # Errors
+/// As for [`up`].
+pub fn up_with(
+    context: &Context,
+    docker: &Docker,
+    tools: Tools,
+    name: &str,
+    image: &str,
+    config: &Path,
+) -> Result<Cluster> {
     let say = &context.say;
-    let config = context.root.join("kind-config.yaml");
-    let text = fs::read_to_string(&config).with_context(|| format!("can't read {}", config.display()))?;
+    let text = fs::read_to_string(config).with_context(|| format!("can't read {}", config.display()))?;
     let image_id = docker.run(["image", "inspect", "--format", "{{.Id}}", image]).out()?;
     let key = key([text.as_str(), &image_id]);
     let nodes = nodes_in(&text);
@@ -129,7 +150,7 @@ pub fn up(context: &Context, docker: &Docker, tools: Tools, name: &str, image: &
             made_network,
         },
     )?;
-    if let Err(error) = create(context, &cluster, &config, image) {
+    if let Err(error) = create(context, &cluster, config, image) {
         say.line(format_args!("   taking away the half-made cluster `{name}`"));
         delete(docker, name)?;
         forget(context, name)?;
@@ -142,7 +163,7 @@ pub fn up(context: &Context, docker: &Docker, tools: Tools, name: &str, image: &
     Ok(cluster)
 }
 
-fn create(context: &Context, cluster: &Cluster, config: &std::path::Path, image: &str) -> Result<()> {
+fn create(context: &Context, cluster: &Cluster, config: &Path, image: &str) -> Result<()> {
     let say = &context.say;
     let kind = cluster.docker.env(Run::new(&cluster.tools.kind));
     kind.args([

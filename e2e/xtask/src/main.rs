@@ -1,6 +1,7 @@
 //! The commands of this repository: `cargo xtask up` brings the whole thing to life on a local cluster, `cargo xtask
 //! test` checks everything. What the flags are lives here; what is done, in the other files and in `tenbin-cluster`.
 
+mod bench;
 mod deny;
 mod test;
 mod tests_counted;
@@ -41,6 +42,14 @@ enum Command {
         /// Runs only this stage; may be given more than once.
         #[arg(long, value_name = "STAGE", value_enum)]
         only: Vec<test::Stage>,
+        #[command(flatten)]
+        way: Way,
+    },
+    /// Measures: the operator at its planned size, endpoint event to first pick, CPU per request against nginx.
+    Bench {
+        /// Runs only this one.
+        #[arg(value_enum)]
+        only: Option<bench::Bench>,
         #[command(flatten)]
         way: Way,
     },
@@ -133,6 +142,7 @@ fn run(context: &Context, command: Command) -> Result<()> {
             Ok(())
         }
         Command::Test { only, way } => test::everything(context, &only, &way),
+        Command::Bench { only, way } => bench::everything(context, only, &way),
         Command::Images(way) => build_images(context, &way),
         Command::Cluster(ClusterCommand::Up(way)) => {
             let _lock = lock()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::ValueEnum;
 use tenbin_cluster::cache::Lock;
-use tenbin_cluster::images::{Image, Images, cargo};
+use tenbin_cluster::images::{Images, cargo};
 use tenbin_cluster::interrupt::{self, Interrupted};
 use tenbin_cluster::kind::Cluster;
 use tenbin_cluster::run::{Run, Stream};
@@ -170,18 +170,19 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
             "--test-threads=1",
             "--nocapture",
         ];
-        shown(context, &args, &environment(cluster, &images, &envoy), counted)
+        let mut environment = environment(cluster, &images);
+        environment.push(("TENBIN_ENVOY_IMAGE", envoy.reference()));
+        shown(context, &args, &environment, counted)
     })
 }
 
 /// What the tests need to know of the cluster.
-fn environment(cluster: &Cluster, images: &Images, envoy: &Image) -> Vec<(&'static str, String)> {
+pub(crate) fn environment(cluster: &Cluster, images: &Images) -> Vec<(&'static str, String)> {
     let mut env = vec![
         ("TENBIN_CLUSTER", cluster.name.clone()),
         ("TENBIN_PROXY_IMAGE", images.proxy.reference()),
         ("TENBIN_OPERATOR_IMAGE", images.operator.reference()),
         ("TENBIN_DEMO_IMAGE", images.demo.reference()),
-        ("TENBIN_ENVOY_IMAGE", envoy.reference()),
         ("TENBIN_KUBECTL", cluster.tools.kubectl.display().to_string()),
         ("TENBIN_HELM", cluster.tools.helm.display().to_string()),
         ("KUBECONFIG", cluster.kubeconfig.display().to_string()),

@@ -1,5 +1,6 @@
 //! `cargo xtask up`: the stages in their order, the two long ones side by side, and the words at the end.
 
+use std::path::Path;
 use std::thread;
 
 use anyhow::{Result, anyhow};
@@ -80,10 +81,15 @@ pub(crate) fn cluster(context: &Context, way: &Way, name: &str) -> Result<Cluste
 
 /// A cluster on this ground.
 pub(crate) fn cluster_on(context: &Context, ground: Ground, name: &str) -> Result<Cluster> {
+    cluster_of(context, ground, name, &context.root.join("kind-config.yaml"))
+}
+
+/// A cluster on this ground, of this kind config.
+pub(crate) fn cluster_of(context: &Context, ground: Ground, name: &str, config: &Path) -> Result<Cluster> {
     let Ground { docker, tools, image } = ground;
-    let made = context
-        .say
-        .stage("Cluster", || kind::up(context, &docker, tools, name, &image));
+    let made = context.say.stage("Cluster", || {
+        kind::up_with(context, &docker, tools, name, &image, config)
+    });
     undo_daemon(context, &docker, made)
 }
 

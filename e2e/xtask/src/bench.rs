@@ -1,0 +1,188 @@
+//! `cargo xtask bench`: makes what the benchmarks need and runs them. What needs no cluster comes first; the one that takes the
+//! cluster's controllers away comes last. What is measured, and how, is in `e2e/bench`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::ValueEnum;
+use tenbin_cluster::images::{Binaries, cargo};
+use tenbin_cluster::interrupt::{self, Interrupted};
+use tenbin_cluster::kind::Cluster;
+use tenbin_cluster::run::{Run, which};
+use tenbin_cluster::say::span;
+use tenbin_cluster::{Context, charts, down, images, kind, own_daemon};
+
+use crate::test::environment;
+use crate::up;
+use crate::{Way, making};
+
+/// The cluster of the benchmarks; others stay untouched.
+const CLUSTER: &str = "tenbin-bench";
+/// How long one benchmark may take before it counts as hanging.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
+/// How long pods may take to go.
+const GONE: Duration = Duration::from_secs(120);
+
+/// What can be run alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bench {
+    /// The operator with 1,000 apps × 10 endpoints and 1,000 proxies.
+    Operator,
+    /// From endpoint event to first pick.
+    Latency,
+    /// CPU per request of the proxy against nginx.
+    Cpu,
+}
+
+/// Runs the one asked for, or all; the others run also after one has failed.
+pub(crate) fn everything(context: &Context, only: Option<Bench>, way: &Way) -> Result<()> {
+    let wanted = |bench: Bench| only.is_none_or(|only| only == bench);
+    let say = &context.say;
+    let _alone = context.cache.lock("lock-test", say)?;
+    let binaries = say.stage("Release binaries", || images::binaries(context))?;
+    say.stage("Benchmarks", || {
+        let build = Run::new(cargo()).args(["build", "--release", "-p", "tenbin-bench"]);
+        build.dir(&context.root).log(context.cache.log("cargo-bench")?).done()
+    })?;
+    let mut failures = Vec::new();
+    if wanted(Bench::Cpu) {
+        failures.extend(say.stage("CPU per request", || cpu(context, &binaries)).err());
+    }
+    let on_cluster: Vec<Bench> = [Bench::Latency, Bench::Operator]
+        .into_iter()
+        .filter(|b| wanted(*b))
+        .collect();
+    if !on_cluster.is_empty() && !interrupt::requested() {
+        failures.extend(on_fresh_cluster(context, way, &binaries, &on_cluster));
+    }
+    ensure!(!interrupt::requested(), Interrupted);
+    say.plain(format_args!("\n{} in all.", span(say.elapsed())));
+    let words: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
+    ensure!(words.is_empty(), "{}", words.join("\nFAILED: "));
+    Ok(())
+}
+
+fn cpu(context: &Context, binaries: &Binaries) -> Result<()> {
+    if !["nginx", "wrk", "taskset"]
+        .into_iter()
+        .all(|program| which(program).is_some())
+    {
+        own_daemon::install(&context.say, &["nginx", "wrk", "util-linux"])?;
+    }
+    let proxy = binaries.path("tenbin-proxy")?.display().to_string();
+    run(context, "cpu", &[("TENBIN_PROXY_BINARY", proxy)])
+}
+
+/// Runs one benchmark and shows what it says.
+fn run(context: &Context, bench: &str, env: &[(&str, String)]) -> Result<()> {
+    let mut run = Run::new(cargo())
+        .args(["run", "--release", "--quiet", "-p", "tenbin-bench", "--", bench])
+        .dir(&context.root)
+        .limit(LIMIT);
+    for (name, value) in env {
+        run = run.env(name, value);
+    }
+    run.lines(|_, line| context.say.plain(line))
+}
+
+/// A fresh cluster, Tenbin on it, the benchmarks, and all of it gone again; what failed.
+fn on_fresh_cluster(context: &Context, way: &Way, binaries: &Binaries, benches: &[Bench]) -> Vec<anyhow::Error> {
+    let say = &context.say;
+    let mut started = false;
+    let mut failures = Vec::new();
+    let cluster = made(context, way, binaries, &mut started);
+    match cluster {
+        Ok((cluster, env)) => {
+            for bench in benches {
+                let result = match bench {
+                    Bench::Latency => say.stage("Endpoint event to first pick", || run(context, "latency", &env)),
+                    _ => say
+                        .stage("Controllers away", || controllers_away(&cluster))
+                        .and_then(|()| say.stage("Operator", || run(context, "operator", &env))),
+                };
+                failures.extend(result.err());
+            }
+        }
+        Err(error) => failures.push(error),
+    }
+    let removed = say.stage("Taking the cluster away", || {
+        // Another run may be at work on the same daemon; after a signal, nobody is waited for.
+        let _lock = making(context).ok();
+        down::remove(context, CLUSTER)?;
+        if started { down::daemon_if_idle(context) } else { Ok(()) }
+    });
+    failures.extend(removed.err());
+    failures
+}
+
+type Environment = Vec<(&'static str, String)>;
+
+/// The cluster with Tenbin on it, and what the benchmarks need to know.
+fn made(context: &Context, way: &Way, binaries: &Binaries, started: &mut bool) -> Result<(Cluster, Environment)> {
+    let say = &context.say;
+    let _lock = making(context)?;
+    let ground = up::ground(context, way)?;
+    *started = ground.docker.started;
+    kind::delete(&ground.docker, CLUSTER)?;
+    let cluster = up::cluster_of(
+        context,
+        ground,
+        CLUSTER,
+        &context.root.join("e2e/bench/kind-config.yaml"),
+    )?;
+    let images = say.stage("Images", || images::build(context, &cluster.docker, binaries))?;
+    say.stage("Images into the nodes", || {
+        images::load(context, &cluster, &images, &[])
+    })?;
+    say.stage("Charts on the cluster", || charts::install(context, &cluster, &images))?;
+    let mut env = environment(&cluster, &images);
+    let operator = binaries.path("tenbin-operator")?.display().to_string();
+    env.push(("TENBIN_OPERATOR_BINARY", operator));
+    Ok((cluster, env))
+}
+
+/// Leaves an API server alone with its objects: no operator of the chart's, no controller manager, no scheduler. The chart's
+/// ServiceAccount and roles stay, for the operator that is measured.
+fn controllers_away(cluster: &Cluster) -> Result<()> {
+    let old = [
+        "delete",
+        "namespace",
+        "-l",
+        "tenbin-e2e=true",
+        "--ignore-not-found",
+        "--timeout=180s",
+    ];
+    cluster.kubectl(old).done()?;
+    let system = ["-n", charts::NAMESPACE];
+    cluster
+        .kubectl(system)
+        .args(["scale", "deployment/tenbin-operator", "--replicas=0"])
+        .done()?;
+    gone(cluster, charts::NAMESPACE, "app.kubernetes.io/name=tenbin-operator")?;
+    let nodes = cluster.nodes()?;
+    let node = nodes.first().context("the cluster has no node")?;
+    let park = "cd /etc/kubernetes && mkdir -p parked && mv manifests/kube-controller-manager.yaml manifests/kube-scheduler.yaml parked/";
+    cluster.docker.run(["exec", node, "sh", "-c", park]).done()?;
+    gone(
+        cluster,
+        "kube-system",
+        "component in (kube-controller-manager,kube-scheduler)",
+    )
+}
+
+/// Waits until a namespace has no pods with these labels.
+fn gone(cluster: &Cluster, namespace: &str, labels: &str) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let pods = cluster
+            .kubectl(["-n", namespace, "get", "pods", "-o", "name", "-l", labels])
+            .out()?;
+        if pods.is_empty() {
+            return Ok(());
+        }
+        if begin.elapsed() > GONE {
+            bail!("still there after {}: {}", span(GONE), pods.replace('\n', ", "));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
