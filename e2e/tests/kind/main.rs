@@ -12,6 +12,7 @@ mod rollout;
 mod spread;
 mod streams;
 mod zz_last;
+mod zz_rotation;
 
 use anyhow::ensure;
 use tenbin_e2e::explain;
