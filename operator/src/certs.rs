@@ -7,6 +7,7 @@ mod issue;
 mod judge;
 mod keep;
 mod rotate;
+mod tell;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Secret};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use rustls_pki_types::UnixTime;
 use tokio::time::{Instant, timeout};
@@ -14,10 +13,11 @@ use tracing::{debug, info, warn};
 use super::held::{Data, Held};
 use super::issue::{self, CA_KEY, carry_out};
 use super::judge::{Certificates, judge};
-use super::rotate::{self, Decision, Facts, Role, STORE, Step};
+use super::rotate::{self, Decision, Facts, STORE, Step};
+use super::tell::{Done, regarding, time};
 use super::{Keeper, LOOK, PATIENCE, PAUSE, REMIND, RETRY, RETRY_MAX, SECRET};
 use crate::events::Note;
-use crate::metrics::{CertificateLabel, StepLabel};
+use crate::metrics::CertificateLabel;
 use crate::run::Event;
 
 /// Says that a Secret was made by an operator.
@@ -76,14 +76,6 @@ enum Action {
     Rotate(Step),
     /// What makes a damaged Secret good again.
     Repair,
-}
-
-/// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Done {
-    Created,
-    Rotated(Step),
-    Restored,
 }
 
 enum Plan {
@@ -322,85 +314,6 @@ impl Keeper {
             Err(_) => Err(Failure::Broken("no answer in time".to_owned())),
         }
     }
-
-    /// Tells what was done.
-    fn tell(&self, done: Done, stored: &Secret) {
-        let step = done.name();
-        self.metrics
-            .certificate_rotations
-            .get_or_create(&StepLabel { step })
-            .inc();
-        let facts = Held::of(&data(stored)).facts();
-        let ends = |role| {
-            let ca = facts.cas.iter().find(|ca| ca.role == role);
-            time(ca.map(|ca| ca.validity.ends))
-        };
-        let serving = time(facts.serving.map(|serving| serving.validity.ends));
-        let (current, next) = (ends(Role::Current), ends(Role::Next));
-        let (reason, text) = done.text(&current, &next, &serving);
-        info!(
-            secret = SECRET,
-            step,
-            serving_ends = serving,
-            ca_ends = current,
-            "certificates of the stream: {text}"
-        );
-        let note = match done {
-            Done::Restored | Done::Rotated(Step::Reissue) => Note::warning,
-            _ => Note::normal,
-        };
-        self.notes.publish(note(regarding(stored), reason, text));
-    }
-}
-
-impl Done {
-    /// For metrics and logs.
-    fn name(self) -> &'static str {
-        match self {
-            Done::Created => "create",
-            Done::Rotated(Step::Renew) => "renew_serving",
-            Done::Rotated(Step::AddCa) => "add_ca",
-            Done::Rotated(Step::Promote) => "promote_ca",
-            Done::Rotated(Step::DropCas) => "drop_ca",
-            Done::Rotated(Step::Reissue) => "reissue",
-            Done::Restored => "restore",
-        }
-    }
-
-    /// For people: the reason of an Event, and its text, with the ends of the CA that signs, of the next one and of the serving
-    /// certificate.
-    fn text(self, current: &str, next: &str, serving: &str) -> (&'static str, String) {
-        match self {
-            Done::Created => (
-                "CertificatesCreated",
-                format!("CA until {current} and serving certificate until {serving} made"),
-            ),
-            Done::Rotated(Step::Renew) => (
-                "CertificateRenewed",
-                format!("serving certificate renewed until {serving}"),
-            ),
-            Done::Rotated(Step::AddCa) => (
-                "CaAdded",
-                format!("new CA until {next} added to the bundle; it signs once every proxy has it"),
-            ),
-            Done::Rotated(Step::Promote) => (
-                "CaPromoted",
-                format!("the new CA, until {current}, signs; serving certificate until {serving}"),
-            ),
-            Done::Rotated(Step::DropCas) => ("CaDropped", "what nothing hangs on any more left the bundle".to_owned()),
-            Done::Rotated(Step::Reissue) => (
-                "CertificatesReissued",
-                format!(
-                    "new CA until {current} signs at once, since there was no other that could; proxies that connect anew \
-                     wait until it has reached their pods"
-                ),
-            ),
-            Done::Restored => (
-                "CertificatesRestored",
-                "the damaged Secret was put back to its last good content".to_owned(),
-            ),
-        }
-    }
 }
 
 /// Why something was not stored.
@@ -441,24 +354,7 @@ fn data(secret: &Secret) -> Data {
     secret.data.clone().unwrap_or_default()
 }
 
-fn regarding(secret: &Secret) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Secret".to_owned()),
-        name: secret.metadata.name.clone(),
-        namespace: secret.metadata.namespace.clone(),
-        uid: secret.metadata.uid.clone(),
-        ..Default::default()
-    }
-}
-
 /// When `at` comes, but never at once and never later than the next look of any kind.
 fn later(at: u64, now: u64) -> Instant {
     Instant::now() + Duration::from_secs(at.saturating_sub(now)).clamp(PAUSE, LOOK)
-}
-
-/// As people write it, in UTC.
-fn time(seconds: Option<u64>) -> String {
-    let time = seconds.and_then(|s| Timestamp::from_second(i64::try_from(s).ok()?).ok());
-    time.map_or_else(|| "unknown".to_owned(), |time| time.to_string())
 }
