@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
+use crate::certs::Lives;
 use crate::fleet::FleetSettings;
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 3600;
 
 /// Tenbin's operator: compiles BalancedApps into Kubernetes objects and streams their endpoints to the proxies.
 #[derive(Clone, Debug, Parser)]
@@ -66,6 +70,16 @@ pub struct Config {
     /// When an app whose spec stays gets pods with a new proxy: another image, resources or settings of it.
     #[arg(long, env = "TENBIN_PROXY_UPGRADE", value_enum, default_value_t = ProxyUpgrade::AtRollout)]
     pub proxy_upgrade: ProxyUpgrade,
+    /// Life of a CA of the stream, in seconds: 240 to 315360000. A new one joins the proxies' bundle at two thirds of it.
+    #[arg(long, env = "TENBIN_CERTIFICATE_CA_SECONDS", default_value_t = 730 * DAY)]
+    pub certificate_ca_seconds: u64,
+    /// Life of the stream's serving certificate, in seconds: 60 to half of the CA's. It is renewed at two thirds of it.
+    #[arg(long, env = "TENBIN_CERTIFICATE_SERVING_SECONDS", default_value_t = 90 * DAY)]
+    pub certificate_serving_seconds: u64,
+    /// How long a new CA is in the bundle before it signs, in seconds: 60 to a quarter of the CA's life. Every proxy should have got
+    /// the bundle by then.
+    #[arg(long, env = "TENBIN_CERTIFICATE_OVERLAP_SECONDS", default_value_t = DAY)]
+    pub certificate_overlap_seconds: u64,
     /// Log filter of the operator, as `info` or `tenbin_operator=debug,kube=warn`.
     #[arg(long, env = "TENBIN_LOG", default_value = "info")]
     pub log: String,
@@ -125,6 +139,18 @@ impl Config {
             proxy_log: self.proxy_log.clone(),
             access_log: self.proxy_access_log,
         }
+    }
+
+    /// How long the certificates of the stream live.
+    ///
+    /// # Errors
+    /// They make no sense together: which, with what is accepted.
+    pub fn certificate_lives(&self) -> Result<Lives, String> {
+        Lives::new(
+            self.certificate_ca_seconds,
+            self.certificate_serving_seconds,
+            self.certificate_overlap_seconds,
+        )
     }
 
     /// The user name that the API server knows this operator by.
@@ -200,5 +226,42 @@ mod tests {
         assert!(error.contains("Always, IfNotPresent or Never"), "{error}");
         let error = parse(&["--proxy-resources=cpu=1"]).expect_err("refused").to_string();
         assert!(error.contains("expected JSON"), "{error}");
+    }
+    #[test]
+    fn lives_of_certificates_that_make_no_sense_together_are_refused() {
+        let lives = |extra: &[&str]| parse(extra).expect("parsed").certificate_lives();
+        lives(&[]).expect("the defaults are good");
+        let sped_up = [
+            "--certificate-ca-seconds=360",
+            "--certificate-serving-seconds=60",
+            "--certificate-overlap-seconds=90",
+        ];
+        lives(&sped_up).expect("good");
+        let cases = [
+            (
+                ["--certificate-ca-seconds=239"],
+                "--certificate-ca-seconds",
+                "239, expected 240 to",
+            ),
+            (
+                ["--certificate-serving-seconds=31536001"],
+                "certificates.servingSeconds",
+                "31536001, expected 60 to 31536000, half",
+            ),
+            (
+                ["--certificate-overlap-seconds=15768001"],
+                "certificates.overlapSeconds",
+                "15768001, expected 60 to 15768000, a quarter",
+            ),
+            (
+                ["--certificate-overlap-seconds=0"],
+                "--certificate-overlap-seconds",
+                "0, expected 60 to",
+            ),
+        ];
+        for (flag, field, accepted) in cases {
+            let error = lives(&flag).expect_err("refused");
+            assert!(error.contains(field) && error.contains(accepted), "{error}");
+        }
     }
 }

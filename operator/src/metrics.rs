@@ -36,6 +36,20 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// A certificate of the stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CertificateLabel {
+    /// `ca` (the one that signed the serving certificate) or `serving`.
+    pub certificate: &'static str,
+}
+
+/// A step of the certificates' rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StepLabel {
+    /// `create`, `renew_serving`, `add_ca`, `promote_ca`, `drop_ca`, `reissue` or `restore`.
+    pub step: &'static str,
+}
+
 /// A request to the API server; what RBAC grants is compared with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -88,6 +102,10 @@ pub struct Metrics {
     pub token_reviews: Counter,
     /// 1 while the last certificate seen is good.
     pub certificate_ok: Gauge,
+    /// When the certificates in use end, in seconds since 1970.
+    pub certificate_expiry: Family<CertificateLabel, Gauge>,
+    /// Steps that this replica wrote.
+    pub certificate_rotations: Family<StepLabel, Counter>,
     /// Other replicas whose counts arrive here.
     pub peers: Gauge,
     /// Requests to the API server.
@@ -118,6 +136,8 @@ impl Metrics {
             refusals: Family::default(),
             token_reviews: Counter::default(),
             certificate_ok: Gauge::default(),
+            certificate_expiry: Family::default(),
+            certificate_rotations: Family::default(),
             peers: Gauge::default(),
             api_requests: Family::default(),
             registry: Mutex::default(),
@@ -173,6 +193,17 @@ impl Metrics {
         r.register("token_reviews", "TokenReviews asked for", self.token_reviews.clone());
         let certificate = "1 while the stream's certificate last seen is good";
         r.register("certificate_ok", certificate, self.certificate_ok.clone());
+        r.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the stream's certificates in use end, since 1970: ca, serving",
+            Unit::Seconds,
+            self.certificate_expiry.clone(),
+        );
+        r.register(
+            "certificate_rotations",
+            "Changes of the stream's certificates by this replica: create, renew_serving, add_ca, promote_ca, drop_ca, reissue, restore",
+            self.certificate_rotations.clone(),
+        );
         r.register("peers", "Other replicas whose counts arrive here", self.peers.clone());
         let requests = "Requests to the API server by verb, group, resource and status";
         r.register("api_requests", requests, self.api_requests.clone());

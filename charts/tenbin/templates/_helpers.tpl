@@ -30,6 +30,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Lives of certificates. A value that is not there, as after an upgrade that reuses the values of an older chart, is the
+operator's default. Whole numbers: without int64 a large one is written as 6.3072e+07. */ -}}
+{{- define "tenbin.certificates" -}}
+{{- $lives := merge (dict) (.Values.certificates | default dict) (dict "caSeconds" 63072000 "servingSeconds" 7776000 "overlapSeconds" 86400) -}}
+{{- $ca := int64 $lives.caSeconds -}}
+{{- if gt (mul 2 (int64 $lives.servingSeconds)) $ca -}}
+{{- fail (printf "certificates.servingSeconds: %d, expected at most %d, half of caSeconds" (int64 $lives.servingSeconds) (div $ca 2)) -}}
+{{- end -}}
+{{- if gt (mul 4 (int64 $lives.overlapSeconds)) $ca -}}
+{{- fail (printf "certificates.overlapSeconds: %d, expected at most %d, a quarter of caSeconds" (int64 $lives.overlapSeconds) (div $ca 4)) -}}
+{{- end -}}
+- name: TENBIN_CERTIFICATE_CA_SECONDS
+  value: {{ $ca | quote }}
+- name: TENBIN_CERTIFICATE_SERVING_SECONDS
+  value: {{ int64 $lives.servingSeconds | quote }}
+- name: TENBIN_CERTIFICATE_OVERLAP_SECONDS
+  value: {{ int64 $lives.overlapSeconds | quote }}
+{{- end -}}
+
 {{- /* Bindings all name the same one. */ -}}
 {{- define "tenbin.subjects" -}}
 subjects:

@@ -14,6 +14,7 @@ mod spread;
 mod streams;
 mod zz_last;
 mod zz_outage;
+mod zz_rotation;
 mod zz_upgrade;
 
 use anyhow::ensure;

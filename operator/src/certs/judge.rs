@@ -15,9 +15,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use super::issue::{CA_CERT, TLS_CERT, TLS_KEY};
 
 /// The most CA certificates in a bundle: one, two during a rotation, some for what users add.
-const MAX_CAS: usize = 16;
+pub(super) const MAX_CAS: usize = 16;
 /// The largest entry looked at, in bytes.
-const MAX_PEM: usize = 256 * 1024;
+pub(super) const MAX_PEM: usize = 256 * 1024;
 
 /// What the stream serves, and what proxies check it by.
 #[derive(Clone)]
@@ -95,6 +95,7 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::super::issue::{CA_KEY, issue};
+    use super::super::rotate::Lives;
     use super::*;
 
     fn provider() -> Arc<CryptoProvider> {
@@ -106,8 +107,12 @@ mod tests {
     }
 
     fn secret() -> Secret {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("after 1970");
+        let lives = Lives::new(730 * 24 * 3600, 365 * 24 * 3600, 24 * 3600).expect("good");
         Secret {
-            data: Some(issue(&names(), SystemTime::now()).expect("issued")),
+            data: Some(issue(&names(), &lives, now.as_secs()).expect("issued")),
             ..Default::default()
         }
     }

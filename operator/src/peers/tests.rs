@@ -209,3 +209,67 @@ async fn a_replica_tells_its_friends_what_changes_and_nobody_else() {
     );
     server.abort();
 }
+
+/// A replica that answers TLS with a certificate of its own, and no more.
+async fn tls_replica(name: &str) -> (SocketAddr, String, tokio::task::JoinHandle<()>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let task = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            open.extend(acceptor.accept(socket).await);
+        }
+    });
+    (address, made.cert.pem(), task)
+}
+
+#[tokio::test]
+async fn each_connection_trusts_the_cas_of_its_day() {
+    use clap::Parser;
+    let config = crate::config::Config::try_parse_from([
+        "tenbin-operator",
+        "--pod-name=a",
+        "--pod-namespace=ops",
+        "--proxy-image=proxy:1",
+    ]);
+    let config = config.unwrap();
+    let [name, _] = config.stream_names();
+    let (address, new, replica) = tls_replica(&name).await;
+    let (_, old, other) = tls_replica(&name).await;
+    let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+        Err::<http::Response<kube::client::Body>, _>(tower::BoxError::from("no API server"))
+    });
+    let (_leads, leadership) = Leadership::new();
+    let follower = Follower {
+        slices: Api::namespaced(kube::Client::new(nobody, "ops"), "ops"),
+        service: "tenbin-operator".to_owned(),
+        me: "me".to_owned(),
+        port: address.port(),
+        server_name: name,
+        token: PathBuf::new(),
+        world: Shared::new(Tables::new(&[])),
+        syncs: Syncs::new(Arc::default()),
+        leadership,
+        events: mpsc::channel(1).0,
+        metrics: Metrics::new(|_| {}),
+    };
+    let peer = peer("two", address);
+    let settings = |bundle: String| Some(Arc::new(config.fleet_settings(bundle)));
+    follower.world.write().settings = settings(old.clone());
+    follower.channel(&peer).await.expect_err("its CA is not known yet");
+    follower.world.write().settings = settings(old + &new);
+    follower.channel(&peer).await.expect("known now");
+    replica.abort();
+    other.abort();
+}

@@ -298,11 +298,13 @@ impl Parts {
         serving: watch::Sender<bool>,
         versions: watch::Receiver<u64>,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<&'static str>> + Send + 'static> {
+        let lives = self.config.certificate_lives().map_err(anyhow::Error::msg)?;
         let provider = CryptoProvider::get_default().context("no TLS crypto provider is installed")?;
         let certificate = Arc::new(Serving::default());
         let keeper = Keeper {
             secrets: Api::namespaced(self.client.clone(), &self.config.pod_namespace),
             names: self.config.stream_names().to_vec(),
+            lives,
             leadership: self.leadership.clone(),
             serving: certificate.clone(),
             events: self.events.clone(),
