@@ -207,15 +207,13 @@ async fn serves_from_its_snapshot(lab: &Lab, driver: &Driver, pod: &Pod) -> anyh
 /// All pods are Ready, and the Service has heard of it.
 async fn app_is_whole(lab: &Lab, app: &App<'_>, replicas: usize) -> anyhow::Result<()> {
     eventually("every pod is in the Service's slices", 30, async || {
-        let slices = lab.kubectl.run(&[
-            "get",
-            "endpointslices",
-            "-l",
-            &format!("kubernetes.io/service-name={}", app.name),
-            "-o",
-            "jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].targetRef.name}",
-        ]);
-        let ready = slices.await?.split_whitespace().count();
+        let of_service = format!("kubernetes.io/service-name={}", app.name);
+        let names = "jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].targetRef.name}";
+        let slices = lab
+            .kubectl
+            .run(&["get", "endpointslices", "-l", &of_service, "-o", names])
+            .await?;
+        let ready = slices.split_whitespace().count();
         ensure!(ready == replicas, "{ready} ready endpoints");
         Ok(())
     })
