@@ -166,8 +166,8 @@ pub struct BalancedAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxySpec>,
 
-    /// While true, the operator writes nothing for this app: changes wait, drift stays. Requests are balanced as before,
-    /// over replicas as they come and go. False by default.
+    /// While true, the operator writes nothing for this app but the CA bundle of its proxies: changes wait, drift stays.
+    /// Requests are balanced as before, over replicas as they come and go. False by default.
     #[serde(default)]
     pub paused: bool,
 }
