@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use tenbin_crds::{APP_LABEL, BalancedAppSpec, GROUP};
 use tenbin_model::FieldError;
@@ -34,8 +35,8 @@ pub(super) fn read(spec: &BalancedAppSpec) -> Read {
         .as_ref()
         .map(|given| parse(given, &mut problems))
         .unwrap_or_default();
-    if let Some(labels) = template.metadata.as_ref().and_then(|m| m.labels.as_ref()) {
-        check_labels(labels, &mut problems);
+    if let Some(metadata) = &template.metadata {
+        check_metadata(metadata, &mut problems);
     }
     if let Some(pod) = &template.spec {
         check_pod(spec, pod, &mut problems);
@@ -76,6 +77,25 @@ fn refused(path: impl Into<String>, reason: &'static str, error: &FieldError) ->
 fn reserved(path: String, value: &str, accepted: &str) -> Problem {
     let error = FieldError::new(&path, value, accepted);
     refused(path, "Reserved", &error)
+}
+
+/// Pods get labels and annotations, as those of a Deployment do.
+fn check_metadata(metadata: &ObjectMeta, problems: &mut Vec<Problem>) {
+    check_labels(metadata.labels.as_ref().unwrap_or(&BTreeMap::new()), problems);
+    let other = ObjectMeta {
+        labels: None,
+        annotations: None,
+        ..metadata.clone()
+    };
+    let other = serde_json::to_value(other).unwrap_or_default();
+    for field in other.as_object().into_iter().flat_map(|fields| fields.keys()) {
+        let message = "has no effect: of a template's metadata, pods get labels and annotations";
+        problems.push(Problem::warning(
+            format!("{PATH}.metadata.{field}"),
+            "NoEffect",
+            message,
+        ));
+    }
 }
 
 fn check_labels(labels: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
