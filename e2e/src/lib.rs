@@ -3,6 +3,7 @@
 //! it judges nothing: that is the tests' part.
 
 mod app;
+mod chart;
 mod driver;
 mod kubectl;
 mod lab;

@@ -11,8 +11,8 @@ pub struct Settings {
     pub proxy_image: String,
     /// `TENBIN_OPERATOR_IMAGE`: what the operators must run.
     pub operator_image: String,
-    /// `TENBIN_ENVOY_IMAGE`: a stock Envoy.
-    pub envoy_image: String,
+    /// `TENBIN_ENVOY_IMAGE`: a stock Envoy, for the test that needs it.
+    pub envoy_image: Option<String>,
     /// `TENBIN_CLUSTER`: the kind cluster's name, after which its nodes are named; `tenbin-test` unless given.
     pub cluster: String,
     /// `TENBIN_SYSTEM_NAMESPACE`: where the chart is installed; `tenbin-system` unless given.
@@ -37,7 +37,7 @@ impl Settings {
             demo_image: must("TENBIN_DEMO_IMAGE")?,
             proxy_image: must("TENBIN_PROXY_IMAGE")?,
             operator_image: must("TENBIN_OPERATOR_IMAGE")?,
-            envoy_image: must("TENBIN_ENVOY_IMAGE")?,
+            envoy_image: std::env::var("TENBIN_ENVOY_IMAGE").ok(),
             cluster: may("TENBIN_CLUSTER", "tenbin-test"),
             system: may("TENBIN_SYSTEM_NAMESPACE", "tenbin-system"),
             helm: may("TENBIN_HELM", "helm"),

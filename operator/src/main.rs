@@ -6,7 +6,7 @@ use tenbin_operator::{config::Config, run, telemetry};
 
 /// Watches list everything at once and then keep little of it: an allocator that gives such memory back.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> anyhow::Result<()> {
     // Before anything can use TLS: one provider for all of it.

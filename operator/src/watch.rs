@@ -73,6 +73,9 @@ pub fn watches(context: &Context, namespaces: &[String]) -> Vec<Watch> {
     scopes.into_iter().flat_map(one).collect()
 }
 
+/// Objects listed at once: little of each is kept, so that a page is most of what a list takes in memory.
+const PAGE: u32 = 100;
+
 /// One watch. `wrap` says which kind it is.
 fn watch<K>(context: &Context, scope: &Scope, labels: Option<&str>, wrap: fn(watcher::Event<K>) -> Watched) -> Watch
 where
@@ -88,7 +91,7 @@ where
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
-    let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS);
+    let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS).page_size(PAGE);
     if let Some(labels) = labels {
         config = config.labels(labels);
     }

@@ -60,6 +60,8 @@ async fn start(lab: &Lab, app: &App<'_>) -> anyhow::Result<Pod> {
         "stringData": { "envoy.json": config.to_string() },
     }))?;
     lab.api::<Secret>().create(&PostParams::default(), &secret).await?;
+    let image = lab.settings.envoy_image.as_deref();
+    let image = image.context("TENBIN_ENVOY_IMAGE is not set, expected an image: run `cargo xtask test`")?;
     let pod: Pod = serde_json::from_value(json!({
         "metadata": { "name": "envoy" },
         "spec": {
@@ -67,7 +69,7 @@ async fn start(lab: &Lab, app: &App<'_>) -> anyhow::Result<Pod> {
             "automountServiceAccountToken": false,
             "containers": [{
                 "name": "envoy",
-                "image": lab.settings.envoy_image,
+                "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["-c", "/etc/envoy/envoy.json", "--concurrency", "1", "-l", "warn"],
                 "readinessProbe": { "httpGet": { "path": "/ready", "port": ADMIN }, "periodSeconds": 1 },

@@ -188,29 +188,22 @@ fn b_uninstalling_leaves_the_apps_serving() {
         let app = App::create(lab, "stays", demo_spec(lab, 2)).await?;
         let driver = lab.driver().await?;
         app.ready(2, 60).await?;
-        let values = lab.helm(&["get", "values", "tenbin", "-o", "yaml"], "").await?;
         let load = driver.start(&app.load("/", 4)).await?;
         load.answered(50).await?;
-        lab.helm(&["uninstall", "tenbin", "--wait"], "").await?;
-        eventually("the operators are gone", 60, async || {
-            let left = lab.system::<Deployment>().list(&ListParams::default()).await?.items;
-            ensure!(left.is_empty(), "{} Deployments", left.len());
-            ensure!(lab.operators().await?.is_empty(), "operators are still there");
-            Ok(())
+        lab.with_chart(async || {
+            lab.helm(&["uninstall", "tenbin", "--wait"], "").await?;
+            eventually("the operators are gone", 60, async || {
+                let left = lab.system::<Deployment>().list(&ListParams::default()).await?.items;
+                ensure!(left.is_empty(), "{} Deployments", left.len());
+                ensure!(lab.operators().await?.is_empty(), "operators are still there");
+                Ok(())
+            })
+            .await?;
+            load.answered(100).await?;
+            ensure!(app.ready_names().await?.len() == 2, "pods went with the chart");
+            super::lossless(&load.report().await?)
         })
         .await?;
-        load.answered(100).await?;
-        let during = load.report().await;
-        let names = app.ready_names().await;
-        // Whatever was seen: those who come after need the operators.
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/tenbin");
-        lab.helm(
-            &["install", "tenbin", chart, "--wait", "--timeout", "90s", "-f", "-"],
-            &values,
-        )
-        .await?;
-        ensure!(names?.len() == 2, "pods went with the chart");
-        super::lossless(&during?)?;
         app.ready(2, 60).await?;
         app.patch(&json!({ "replicas": 1 })).await?;
         app.ready(1, 60).await?;

@@ -9,14 +9,10 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, ListParams};
 use tenbin_e2e::{App, Lab, RunningLoad, Samples, demo_spec, eventually, is_ready, restarts, say, test};
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/tenbin");
 /// A CA lives for six minutes and waits for 90 s before it signs, which is what a kubelet takes to bring the bundle into a pod.
-const SPED_UP: [&str; 6] = [
-    "--set",
+const SPED_UP: [&str; 3] = [
     "certificates.caSeconds=360",
-    "--set",
     "certificates.servingSeconds=60",
-    "--set",
     "certificates.overlapSeconds=90",
 ];
 /// The longest until each CA was followed by the next, in seconds: two thirds of a life, the overlap, and what a busy machine adds.
@@ -32,37 +28,11 @@ fn certificates_rotate_and_nobody_notices() {
         let load = driver.start(&app.load("/", 2)).await?;
         load.answered(50).await?;
 
-        let values = lab.helm(&["get", "values", "tenbin", "-o", "yaml"], "").await?;
-        let mut sped_up = vec![
-            "upgrade",
-            "tenbin",
-            CHART,
-            "--reuse-values",
-            "--wait",
-            "--timeout",
-            "120s",
-        ];
-        sped_up.extend(SPED_UP);
-        let upgraded = lab.helm(&sped_up, "").await;
-        let rotated = match upgraded {
-            Ok(_) => rotates(lab, &app, &load).await,
-            Err(e) => Err(e),
-        };
-        // Whatever was seen: those who come after want it as it was.
-        let back = [
-            "upgrade",
-            "tenbin",
-            CHART,
-            "--reset-values",
-            "--wait",
-            "--timeout",
-            "120s",
-            "-f",
-            "-",
-        ];
-        let put_back = lab.helm(&back, &values).await;
-        rotated?;
-        put_back?;
+        lab.with_chart(async || {
+            lab.set_chart(&SPED_UP).await?;
+            rotates(lab, &app, &load).await
+        })
+        .await?;
         settled(lab, &app).await.context("the values are back")?;
         load.answered(50).await?;
         super::lossless(&load.stop().await?)?;

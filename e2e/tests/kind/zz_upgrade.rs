@@ -6,29 +6,12 @@ use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
-use tenbin_e2e::{App, Lab, Node, demo_spec, eventually, restarts, say, test};
-
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/tenbin");
+use tenbin_e2e::{App, Lab, Node, demo_spec, eventually, restarts, test};
 
 #[test]
 fn a_chart_upgrade_restarts_no_app() {
     test("upgrade", async |lab| {
-        let values = lab.helm(&["get", "values", "tenbin", "-o", "yaml"], "").await?;
-        let outcome = upgrades(lab).await;
-        // Whatever was seen: those who come after need the chart as it was.
-        let back = [
-            "upgrade",
-            "tenbin",
-            CHART,
-            "--reset-values",
-            "--wait",
-            "--timeout",
-            "120s",
-            "-f",
-            "-",
-        ];
-        lab.helm(&back, &values).await?;
-        outcome
+        lab.with_chart(async || upgrades(lab).await).await
     });
 }
 
@@ -48,7 +31,8 @@ async fn upgrades(lab: &Lab) -> anyhow::Result<()> {
     load.answered(50).await?;
 
     let before = pods(&one).await?;
-    set(lab, &["operator.image.tag=next", "proxy.image.tag=next"]).await?;
+    lab.set_chart(&["operator.image.tag=next", "proxy.image.tag=next"])
+        .await?;
     one.ready(2, 60).await?;
     ensure!(pods(&one).await? == before, "the upgrade changed pods");
     super::lossless(&load.report().await?).context("the upgrade")?;
@@ -102,7 +86,8 @@ async fn upgrades(lab: &Lab) -> anyhow::Result<()> {
         "the rollback changed pods"
     );
 
-    set(lab, &["proxy.image.tag=after", "proxy.upgrade=Staggered"]).await?;
+    lab.set_chart(&["proxy.image.tag=after", "proxy.upgrade=Staggered"])
+        .await?;
     staggered(lab, &[&one, &two], &with_tag(proxy, "after")).await?;
     one.ready(3, 60).await?;
     two.ready(2, 60).await?;
@@ -154,25 +139,6 @@ async fn retag(lab: &Lab, image: &str, tag: &str) -> anyhow::Result<()> {
 fn with_tag(image: &str, tag: &str) -> String {
     let name = image.rsplit_once(':').map_or(image, |(name, _)| name);
     format!("{name}:{tag}")
-}
-
-/// Upgrades the chart with these values changed.
-async fn set(lab: &Lab, values: &[&str]) -> anyhow::Result<()> {
-    let values = values.join(",");
-    let args = [
-        "upgrade",
-        "tenbin",
-        CHART,
-        "--reuse-values",
-        "--wait",
-        "--timeout",
-        "120s",
-        "--set",
-        &values,
-    ];
-    lab.helm(&args, "").await?;
-    say(format_args!("chart upgraded with {values}"));
-    Ok(())
 }
 
 /// UIDs of the app's pods with how often their containers were restarted.

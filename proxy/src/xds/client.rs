@@ -27,7 +27,7 @@ const MAX_RESPONSE: usize = 2 * xds::MAX_ENCODED;
 const OPEN: Duration = Duration::from_secs(20);
 /// Pauses between attempts: a random part of this, doubled with each failure, up to the cap.
 const PAUSE: Duration = Duration::from_millis(200);
-const PAUSE_CAP: Duration = Duration::from_secs(15);
+const PAUSE_CAP: Duration = Duration::from_secs(5);
 /// A stream that lived this long was a good one; the pauses begin anew.
 const LIVED: Duration = Duration::from_secs(10);
 /// Requests not yet sent, above which no further response is read.
