@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 use tenbin_e2e::{App, Driver, Lab, Node, Samples, demo_spec, eventually, explain, pod_ip, restarts, say, test};
@@ -19,6 +20,7 @@ const BLUR: u64 = 200;
 #[test]
 fn a_operators_killed_again_and_again() {
     test("killed", async |lab| {
+        alone(lab).await?;
         let app = App::create(lab, "steady", demo_spec(lab, 3)).await?;
         let driver = lab.driver().await?;
         app.ready(3, 60).await?;
@@ -51,6 +53,22 @@ fn a_operators_killed_again_and_again() {
         app.patch(&json!({ "replicas": 2 })).await?;
         app.ready(2, 90).await
     });
+}
+
+/// Waits until the pods of tests before are gone: what their going sends would be counted with ours.
+async fn alone(lab: &Lab) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::all(lab.client.clone());
+    eventually("the apps of other tests are gone", 120, async || {
+        let all = pods.list(&ListParams::default().labels("tenbin.dev/app")).await?.items;
+        let of_tests = |pod: &&Pod| {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            namespace.starts_with("e2e-") && namespace != lab.namespace
+        };
+        let left = all.iter().filter(of_tests).count();
+        ensure!(left == 0, "{left} pods");
+        Ok(())
+    })
+    .await
 }
 
 /// The operators have a stream of each of `proxies`, none of other apps, and nothing is under way.
@@ -115,6 +133,7 @@ async fn counts(app: &App<'_>, replicas: u64) -> anyhow::Result<()> {
 #[test]
 fn c_apps_live_without_operators() {
     test("outage", async |lab| {
+        alone(lab).await?;
         let app = App::create(lab, "alone", demo_spec(lab, 3)).await?;
         let driver = lab.driver().await?;
         app.ready(3, 60).await?;
