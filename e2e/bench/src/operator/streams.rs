@@ -34,7 +34,7 @@ const PER_ADDRESS: usize = 100;
 const CONNECT: Duration = Duration::from_secs(5);
 const OPEN: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(200);
-const PAUSE_CAP: Duration = Duration::from_secs(15);
+const PAUSE_CAP: Duration = Duration::from_secs(5);
 const LIVED: Duration = Duration::from_secs(10);
 /// Without a word for so long, all that was to come has come.
 const QUIET: Duration = Duration::from_millis(300);
