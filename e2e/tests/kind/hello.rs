@@ -57,7 +57,7 @@ async fn listing(lab: &Lab) -> anyhow::Result<()> {
         .map(|c| c["name"].as_str().unwrap_or_default().to_lowercase())
         .collect();
     ensure!(
-        columns == ["name", "ready", "desired", "algorithm", "synced", "age"],
+        columns == ["name", "ready", "desired", "algorithm", "synced", "proxy", "age"],
         "columns: {columns:?}"
     );
     let cells = &table["rows"][0]["cells"];

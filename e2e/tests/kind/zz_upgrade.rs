@@ -124,13 +124,13 @@ async fn staggered(lab: &Lab, apps: &[&App<'_>], image: &str) -> anyhow::Result<
 /// Gives an image that the nodes have a second tag.
 async fn retag(lab: &Lab, image: &str, tag: &str) -> anyhow::Result<()> {
     let nodes: Api<NodeObject> = Api::all(lab.client.clone());
-    let (old, new) = (
-        format!("docker.io/{image}"),
-        format!("docker.io/{}", with_tag(image, tag)),
+    // containerd knows it under its full name, with a host before it.
+    let script = format!(
+        "full=$(ctr -n k8s.io images ls -q | grep '/{image}$' | head -n 1)\n\
+         ctr -n k8s.io images tag --force $full ${{full%:*}}:{tag}"
     );
     for node in nodes.list(&ListParams::default()).await?.items {
         let name = node.metadata.name.context("a node has a name")?;
-        let script = format!("ctr -n k8s.io images tag --force {old} {new}");
         Node::named(&name).run(&script).await?;
     }
     Ok(())
