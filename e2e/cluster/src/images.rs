@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -145,6 +146,9 @@ pub(crate) fn image(context: &Context, docker: &Docker, recipe: Recipe, binary: 
                 .as_encoded_bytes()
                 .to_vec(),
         );
+        // What may be executed is part of the content, too.
+        let mode = fs::metadata(&file)?.permissions().mode();
+        parts.push(mode.to_be_bytes().to_vec());
         parts.push(fs::read(&file)?);
     }
     let image = Image {
