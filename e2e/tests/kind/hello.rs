@@ -34,7 +34,7 @@ fn one_command_makes_a_balanced_app() {
         listing(lab).await?;
         children(lab).await?;
         replicas_know_who_they_are(lab, &app).await?;
-        conditions(&app).await?;
+        conditions(lab, &app).await?;
         logs_and_events(lab, &app).await?;
         admin(&app).await?;
         open_ports(lab, &app).await
@@ -185,7 +185,7 @@ async fn replicas_know_who_they_are(lab: &Lab, app: &App<'_>) -> anyhow::Result<
 }
 
 /// All five conditions, by the API conventions, and the counts.
-async fn conditions(app: &App<'_>) -> anyhow::Result<()> {
+async fn conditions(lab: &Lab, app: &App<'_>) -> anyhow::Result<()> {
     let object = app.get().await?;
     let generation = object.metadata.generation.unwrap_or_default();
     for condition in app.conditions().await? {
@@ -208,7 +208,7 @@ async fn conditions(app: &App<'_>) -> anyhow::Result<()> {
     let status = eventually("both proxies are synced", 20, async || {
         let status = app.status().await?;
         ensure!(
-            status["proxies"] == json!({ "connected": 2, "synced": 2 }),
+            status["proxies"] == json!({ "connected": 2, "synced": 2, "image": lab.settings.proxy_image }),
             "{status:#}"
         );
         Ok(status)
