@@ -30,7 +30,7 @@ impl Applier {
         template: &Value,
         cause: Cause,
     ) -> Result<(), Stop> {
-        let number = view.number + 1;
+        let number = view.number.saturating_add(1);
         let revision = fleet::revision(&view.app, template, number, cause);
         let name = revision.name_any();
         let title = format!("ControllerRevision {name}");
