@@ -112,7 +112,7 @@ impl Content {
         let clusters = self.clusters.iter().map(|(cluster, seconds)| {
             Resource::Cluster(Cluster {
                 name: name("c", *cluster),
-                policy: Policy::RoundRobin,
+                balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
                 connect_timeout: Duration::from_secs(*seconds),
             })
         });

@@ -201,7 +201,7 @@ fn content(last: u8) -> Vec<Resource> {
         }),
         Resource::Cluster(Cluster {
             name: name(),
-            policy: Policy::LeastRequest,
+            balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
             connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
         }),
         Resource::Endpoints(EndpointSet {

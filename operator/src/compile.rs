@@ -93,6 +93,6 @@ fn routes(name: &ResourceName) -> RouteTable {
 fn policy(algorithm: Algorithm) -> Policy {
     match algorithm {
         Algorithm::RoundRobin => Policy::RoundRobin,
-        Algorithm::LeastRequest => Policy::LeastRequest,
+        Algorithm::LeastRequest => Policy::LeastRequest { choices: None },
     }
 }

@@ -90,7 +90,7 @@ mod tests {
     fn cluster(name: &str, seconds: u64) -> Resource {
         Resource::Cluster(Cluster {
             name: ResourceName::parse("name", name).unwrap(),
-            policy: Policy::RoundRobin,
+            balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
             connect_timeout: Duration::from_secs(seconds),
         })
     }

@@ -376,7 +376,7 @@ fn model(resources: &[Resource]) -> Value {
             }
             Resource::Cluster(c) => json!(match c.policy {
                 Policy::RoundRobin => "round robin",
-                Policy::LeastRequest => "least request",
+                Policy::LeastRequest { choices: None } => "least request",
             }),
             Resource::Endpoints(e) => json!(
                 e.endpoints

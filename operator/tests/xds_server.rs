@@ -219,7 +219,7 @@ async fn until(done: impl Fn() -> bool) {
 fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
         name: ResourceName::parse("name", text).unwrap(),
-        policy: Policy::RoundRobin,
+        balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
         connect_timeout: Duration::from_secs(seconds),
     })
 }

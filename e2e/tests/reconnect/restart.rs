@@ -171,7 +171,7 @@ fn content(apps: &[SocketAddr]) -> Vec<Resource> {
     resources.retain(|resource| !matches!(resource, Resource::Cluster(_) | Resource::Endpoints(_)));
     resources.push(Resource::Cluster(Cluster {
         name: name(),
-        policy: Policy::RoundRobin,
+        balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
         connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
     }));
     resources.push(Resource::Endpoints(EndpointSet {

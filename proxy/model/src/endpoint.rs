@@ -31,6 +31,27 @@ pub struct Endpoint {
     pub state: EndpointState,
     /// A name for people: its pod's.
     pub instance: String,
+    /// Its share of the requests against the others': 0 to [`Self::MAX_WEIGHT`]. With 0 it gets no new sessions and keeps those it has.
+    pub weight: u32,
+    /// The zone whose proxies prefer it; empty where none is known.
+    pub zone: String,
+}
+
+impl Endpoint {
+    /// The largest [`Self::weight`].
+    pub const MAX_WEIGHT: u32 = 1000;
+
+    /// A ready endpoint of weight 1, in no zone, with a name for people that is its identity's.
+    pub fn new(id: EndpointId, address: SocketAddr) -> Self {
+        Endpoint {
+            instance: id.as_str().to_owned(),
+            id,
+            address,
+            state: EndpointState::Ready,
+            weight: 1,
+            zone: String::new(),
+        }
+    }
 }
 
 /// What may be sent to an endpoint.

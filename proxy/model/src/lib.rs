@@ -4,6 +4,7 @@
 //! A [`Listener`] accepts requests and names a [`RouteTable`]; a route names a [`Cluster`]; a cluster's [`EndpointSet`] of the
 //! same name holds where the requests can go.
 
+mod affinity;
 pub mod bounds;
 mod cluster;
 mod endpoint;
@@ -11,14 +12,17 @@ mod error;
 mod listener;
 mod name;
 mod route;
+mod secret;
 pub mod xds;
 
-pub use cluster::{Cluster, Policy};
+pub use affinity::{Affinity, HashKey, HashTable, OnDead, OnDrain, SameSite, SessionCookie};
+pub use cluster::{Balancing, Cluster, Policy, SlowStart};
 pub use endpoint::{Endpoint, EndpointId, EndpointSet, EndpointState};
 pub use error::FieldError;
 pub use listener::Listener;
 pub use name::ResourceName;
 pub use route::{Route, RouteTable, VirtualHost};
+pub use secret::{SessionKey, SessionKeys};
 
 /// One resource of the contract: what is named, versioned, sent and judged as a whole.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::ResourceName;
 
 /// A socket that accepts HTTP requests. A sidecar binds the address that its pod's own template names for the listener,
@@ -19,6 +21,9 @@ pub struct Listener {
     pub header_timeout: Duration,
     /// How long a client's connection may stay open without a request. At least 1 ms.
     pub idle_timeout: Duration,
+    /// Addresses of proxies in front of this one whose `X-Forwarded-For` is believed; at most [`Self::MAX_TRUSTED`]. A client at any
+    /// other address is the client, whatever its headers say.
+    pub trusted_hops: Vec<IpNet>,
 }
 
 impl Listener {
@@ -26,4 +31,6 @@ impl Listener {
     pub const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
     /// Default of [`Self::idle_timeout`]: longer than what usual clients and load balancers keep a connection for, so that they close first.
     pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+    /// The most [`Self::trusted_hops`].
+    pub const MAX_TRUSTED: usize = 64;
 }

@@ -70,7 +70,7 @@ fn endpoint_sets() -> impl Strategy<Value = Resource> {
 }
 
 fn clusters() -> impl Strategy<Value = Resource> {
-    let policy = prop_oneof![Just(Policy::RoundRobin), Just(Policy::LeastRequest)];
+    let policy = prop_oneof![Just(Policy::RoundRobin), Just(Policy::LeastRequest { choices: None })];
     (names(), policy, times()).prop_map(|(name, policy, connect_timeout)| {
         Resource::Cluster(Cluster {
             name,
@@ -187,7 +187,7 @@ fn with_manager(listener: &mut XdsListener, change: impl FnOnce(&mut HttpConnect
 fn cluster() -> Cluster {
     Cluster {
         name: name("shop/hello/http"),
-        policy: Policy::LeastRequest,
+        balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
         connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
     }
 }

@@ -155,6 +155,6 @@ fn to_member((wanted, endpoint): (&tenbin_model::Endpoint, &Arc<Endpoint>)) -> M
 fn to_policy(policy: tenbin_model::Policy) -> Policy {
     match policy {
         tenbin_model::Policy::RoundRobin => Policy::RoundRobin,
-        tenbin_model::Policy::LeastRequest => Policy::LeastRequest,
+        tenbin_model::Policy::LeastRequest { choices: None } => Policy::LeastRequest { choices: None },
     }
 }

@@ -219,7 +219,7 @@ impl ClusterItem {
         let policy = match self.algorithm.as_deref() {
             None => Policy::default(),
             Some("RoundRobin") => Policy::RoundRobin,
-            Some("LeastRequest") => Policy::LeastRequest,
+            Some("LeastRequest") => Policy::LeastRequest { choices: None },
             Some(other) => return Err(FieldError::new("algorithm", other, "RoundRobin or LeastRequest")),
         };
         let cluster = Cluster {
@@ -342,7 +342,7 @@ clusters:
         let expected = vec![
             Resource::Cluster(Cluster {
                 name: name.clone(),
-                policy: Policy::LeastRequest,
+                balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
                 connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
             }),
             Resource::Endpoints(EndpointSet {

@@ -18,7 +18,7 @@ fn name(text: &str) -> ResourceName {
 fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
         name: name(text),
-        policy: Policy::RoundRobin,
+        balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
         connect_timeout: Duration::from_secs(seconds),
     })
 }

@@ -45,7 +45,7 @@ pub(crate) fn routes(table: &str, clusters: &[&str]) -> Resource {
 pub(crate) fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
         name: name(text),
-        policy: Policy::LeastRequest,
+        balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
         connect_timeout: Duration::from_secs(seconds),
     })
 }
