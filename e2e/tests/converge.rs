@@ -11,8 +11,8 @@ use std::time::Duration;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use fastrand::Rng;
 use tenbin_model::{
-    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource, ResourceName, Route,
-    RouteTable, Update, VirtualHost,
+    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource,
+    ResourceName, Route, RouteTable, Update, VirtualHost,
 };
 use tenbin_operator::key::AppKey;
 use tenbin_operator::snapshot::AppSnapshot;
@@ -92,6 +92,7 @@ impl Content {
                 routes: name("t", *table),
                 header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
                 idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+                trusted_hops: Vec::new(),
             })
         });
         let tables = self.tables.iter().map(|(table, clusters)| {
@@ -99,6 +100,7 @@ impl Content {
                 prefix: format!("/{cluster}"),
                 cluster: name("c", *cluster),
                 response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                hash_on: None,
             });
             Resource::Routes(RouteTable {
                 name: name("t", *table),
@@ -112,7 +114,10 @@ impl Content {
         let clusters = self.clusters.iter().map(|(cluster, seconds)| {
             Resource::Cluster(Cluster {
                 name: name("c", *cluster),
-                balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
+                balancing: Balancing {
+                    policy: Policy::RoundRobin,
+                    ..Balancing::default()
+                },
                 connect_timeout: Duration::from_secs(*seconds),
             })
         });
@@ -122,6 +127,8 @@ impl Content {
                 address: ([10, 0, 0, last], 8080).into(),
                 state: EndpointState::Ready,
                 instance: format!("hello-{last}"),
+                weight: 1,
+                zone: String::new(),
             });
             Resource::Endpoints(EndpointSet {
                 cluster: name("c", *cluster),
@@ -137,6 +144,7 @@ impl Content {
         let used = self.listeners.values().flat_map(|table| &self.tables[table]);
         let clusters: BTreeSet<_> = used.map(|cluster| name("c", *cluster)).collect();
         let resources = self.resources().into_iter().filter(|resource| match resource.kind() {
+            Kind::Keys => false,
             Kind::Listener => true,
             Kind::Routes => tables.contains(resource.name()),
             Kind::Cluster | Kind::Endpoints => clusters.contains(resource.name()),
@@ -167,7 +175,7 @@ impl State {
                     let routes = table.hosts.iter().flat_map(|host| &host.routes);
                     routes.map(|route| (Kind::Cluster, route.cluster.clone())).collect()
                 }
-                Resource::Cluster(_) | Resource::Endpoints(_) => vec![],
+                Resource::Keys(_) | Resource::Cluster(_) | Resource::Endpoints(_) => vec![],
             };
             for need in needs {
                 assert!(self.0.contains_key(&need), "{} needs {need:?}", resource.name());

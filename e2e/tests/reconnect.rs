@@ -17,8 +17,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tempfile::TempDir;
 use tenbin_model::{
-    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource, ResourceName, Route,
-    RouteTable, VirtualHost,
+    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource,
+    ResourceName, Route, RouteTable, VirtualHost,
 };
 use tenbin_operator::key::AppKey;
 use tenbin_operator::snapshot::AppSnapshot;
@@ -186,6 +186,7 @@ fn content(last: u8) -> Vec<Resource> {
             routes: name(),
             header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
             idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+            trusted_hops: Vec::new(),
         }),
         Resource::Routes(RouteTable {
             name: name(),
@@ -196,12 +197,16 @@ fn content(last: u8) -> Vec<Resource> {
                     prefix: "/".to_owned(),
                     cluster: name(),
                     response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                    hash_on: None,
                 }],
             }],
         }),
         Resource::Cluster(Cluster {
             name: name(),
-            balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
+            balancing: Balancing {
+                policy: Policy::Adaptive,
+                ..Balancing::default()
+            },
             connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
         }),
         Resource::Endpoints(EndpointSet {
@@ -211,6 +216,8 @@ fn content(last: u8) -> Vec<Resource> {
                 address: ([10, 0, 0, last], 8080).into(),
                 state: EndpointState::Ready,
                 instance: "hello-1".to_owned(),
+                weight: 1,
+                zone: String::new(),
             }],
         }),
     ]

@@ -6,7 +6,7 @@ mod endpoints;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tenbin_crds::{Algorithm, BalancedAppSpec, EndpointCounts};
-use tenbin_model::{Cluster, Listener, Policy, Resource, ResourceName, Route, RouteTable, VirtualHost};
+use tenbin_model::{Balancing, Cluster, Listener, Policy, Resource, ResourceName, Route, RouteTable, VirtualHost};
 
 use crate::fleet::{self, Ports};
 use crate::key::AppKey;
@@ -60,11 +60,15 @@ fn ports(key: &AppKey, spec: &BalancedAppSpec, found: &Found<'_>, problems: &mut
                 routes: name.clone(),
                 header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
                 idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+                trusted_hops: Vec::new(),
             }),
             Resource::Routes(routes(&name)),
             Resource::Cluster(Cluster {
                 name: name.clone(),
-                policy: policy(spec.algorithm),
+                balancing: Balancing {
+                    policy: policy(spec.algorithm),
+                    ..Balancing::default()
+                },
                 connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
             }),
             Resource::Endpoints(set),
@@ -85,6 +89,7 @@ fn routes(name: &ResourceName) -> RouteTable {
                 prefix: "/".to_owned(),
                 cluster: name.clone(),
                 response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                hash_on: None,
             }],
         }],
     }

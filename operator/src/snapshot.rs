@@ -2,12 +2,12 @@
 //! Pure: no clock, no IO. Nothing here knows who has received what; that is the session's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
 use sha2::{Digest, Sha256};
-use tenbin_model::{Kind, Resource, ResourceName, xds};
+use tenbin_model::{Affinity, Kind, Resource, ResourceName, xds};
 
 /// The version of a resource: a hash of its wire form, so that every operator replica gives the same content the same version
 /// and a proxy that moves between them is sent nothing anew.
@@ -19,15 +19,21 @@ pub struct AppSnapshot {
     kinds: [BTreeMap<ResourceName, Entry>; Kind::ALL.len()],
 }
 
-/// One resource, ready to be sent.
-#[derive(Debug)]
+/// One resource, ready to be sent. Its wire form may hold secrets and is never shown.
 pub struct Entry {
     /// Version of the content.
     pub version: Version,
     /// The wire form.
     pub any: Any,
-    /// What it names: of a listener its route table, of a route table its clusters; else nothing.
+    /// What it names: of a listener its route table, of a route table its clusters, of a cluster the keys of its session cookies;
+    /// else nothing.
     pub names: Vec<ResourceName>,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({})", self.version)
+    }
 }
 
 impl AppSnapshot {
@@ -75,7 +81,11 @@ fn names(resource: &Resource) -> Vec<ResourceName> {
             let clusters: BTreeSet<&ResourceName> = routes.map(|route| &route.cluster).collect();
             clusters.into_iter().cloned().collect()
         }
-        Resource::Cluster(_) | Resource::Endpoints(_) => Vec::new(),
+        Resource::Cluster(cluster) => match &cluster.balancing.affinity {
+            Some(Affinity::Cookie(cookie)) => vec![cookie.keys.clone()],
+            Some(Affinity::Hash { .. }) | None => Vec::new(),
+        },
+        Resource::Keys(_) | Resource::Endpoints(_) => Vec::new(),
     }
 }
 
@@ -83,14 +93,17 @@ fn names(resource: &Resource) -> Vec<ResourceName> {
 mod tests {
     use std::time::Duration;
 
-    use tenbin_model::{Cluster, Policy};
+    use tenbin_model::{Balancing, Cluster, Policy};
 
     use super::*;
 
     fn cluster(name: &str, seconds: u64) -> Resource {
         Resource::Cluster(Cluster {
             name: ResourceName::parse("name", name).unwrap(),
-            balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
+            balancing: Balancing {
+                policy: Policy::RoundRobin,
+                ..Balancing::default()
+            },
             connect_timeout: Duration::from_secs(seconds),
         })
     }

@@ -374,10 +374,12 @@ fn model(resources: &[Resource]) -> Value {
                         .collect::<Vec<_>>()
                 )
             }
-            Resource::Cluster(c) => json!(match c.policy {
-                Policy::RoundRobin => "round robin",
-                Policy::LeastRequest { choices: None } => "least request",
+            Resource::Cluster(c) => json!(match c.balancing.policy {
+                Policy::RoundRobin => "round robin".to_owned(),
+                Policy::LeastRequest { choices: None } => "least request".to_owned(),
+                other => format!("{other:?}"),
             }),
+            Resource::Keys(k) => json!(format!("{:?}", k.keys)),
             Resource::Endpoints(e) => json!(
                 e.endpoints
                     .iter()

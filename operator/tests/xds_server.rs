@@ -16,7 +16,9 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tenbin_model::{Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Policy, Resource, ResourceName};
+use tenbin_model::{
+    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Policy, Resource, ResourceName,
+};
 use tenbin_operator::key::AppKey;
 use tenbin_operator::snapshot::AppSnapshot;
 use tenbin_operator::xds::metrics::{RefusalLabel, ResourceLabel, StreamMetrics};
@@ -219,7 +221,10 @@ async fn until(done: impl Fn() -> bool) {
 fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
         name: ResourceName::parse("name", text).unwrap(),
-        balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
+        balancing: Balancing {
+            policy: Policy::RoundRobin,
+            ..Balancing::default()
+        },
         connect_timeout: Duration::from_secs(seconds),
     })
 }
@@ -406,6 +411,8 @@ async fn who_does_not_read_holds_up_nobody() {
         address: ([10, 0, 0, 1], 80).into(),
         state: EndpointState::Ready,
         instance: "i".repeat(200),
+        weight: 1,
+        zone: String::new(),
     };
     let big = |n: usize| {
         let endpoints = (0..9000).map(endpoint).take(9000 - n).collect();

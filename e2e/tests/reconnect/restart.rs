@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use serde_json::Value;
 use tempfile::TempDir;
-use tenbin_model::{Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Policy, Resource};
+use tenbin_model::{Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Policy, Resource};
 use tenbin_proxy::config::{AdminCommand, Cli, Command};
 use tenbin_proxy::plan::Plan;
 use tenbin_proxy::xds::saved::{Kept, Owner};
@@ -166,12 +166,17 @@ fn content(apps: &[SocketAddr]) -> Vec<Resource> {
         address: *address,
         state: EndpointState::Ready,
         instance: format!("hello-{number}"),
+        weight: 1,
+        zone: String::new(),
     };
     let mut resources = super::content(1);
     resources.retain(|resource| !matches!(resource, Resource::Cluster(_) | Resource::Endpoints(_)));
     resources.push(Resource::Cluster(Cluster {
         name: name(),
-        balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
+        balancing: Balancing {
+            policy: Policy::RoundRobin,
+            ..Balancing::default()
+        },
         connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
     }));
     resources.push(Resource::Endpoints(EndpointSet {

@@ -89,6 +89,8 @@ impl<'a> Found<'a> {
                     address: SocketAddr::new(candidate.address, number),
                     state: candidate.state,
                     instance: candidate.name.to_owned(),
+                    weight: 1,
+                    zone: String::new(),
                 });
             }
         }

@@ -2,7 +2,7 @@
 //! No IO, no Kubernetes types; protobuf names live in `xds` alone. The operator compiles to these types, the proxy runs them.
 //!
 //! A [`Listener`] accepts requests and names a [`RouteTable`]; a route names a [`Cluster`]; a cluster's [`EndpointSet`] of the
-//! same name holds where the requests can go.
+//! same name holds where the requests can go; a cluster with session cookies names the [`SessionKeys`] that seal them.
 
 mod affinity;
 pub mod bounds;
@@ -27,6 +27,8 @@ pub use secret::{SessionKey, SessionKeys};
 /// One resource of the contract: what is named, versioned, sent and judged as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resource {
+    /// What seals the session cookies of clusters.
+    Keys(SessionKeys),
     /// Where and how endpoints of one cluster are chosen.
     Cluster(Cluster),
     /// The endpoints of one cluster.
@@ -46,9 +48,11 @@ pub struct Update {
     pub removed: Vec<(Kind, ResourceName)>,
 }
 
-/// The four kinds of resource, in the order in which they are sent: what is named comes before what names it.
+/// The kinds of resource, in the order in which they are sent: what is named comes before what names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// [`SessionKeys`] (SDS).
+    Keys,
     /// [`Cluster`] (CDS).
     Cluster,
     /// [`EndpointSet`] (EDS).
@@ -61,13 +65,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in sending order.
-    pub const ALL: [Kind; 4] = [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes];
+    pub const ALL: [Kind; 5] = [Kind::Keys, Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes];
 }
 
 impl Resource {
     /// The kind of this resource.
     pub fn kind(&self) -> Kind {
         match self {
+            Resource::Keys(_) => Kind::Keys,
             Resource::Cluster(_) => Kind::Cluster,
             Resource::Endpoints(_) => Kind::Endpoints,
             Resource::Listener(_) => Kind::Listener,
@@ -78,6 +83,7 @@ impl Resource {
     /// The name it is subscribed by.
     pub fn name(&self) -> &ResourceName {
         match self {
+            Resource::Keys(k) => &k.name,
             Resource::Cluster(c) => &c.name,
             Resource::Endpoints(e) => &e.cluster,
             Resource::Listener(l) => &l.name,

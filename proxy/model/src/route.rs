@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ResourceName;
+use crate::{HashKey, ResourceName};
 
 /// Routes by host, then by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct Route {
     /// How long an endpoint may take from the end of the request to the headers of its response; 504 after it. At least 1 ms.
     /// The body may then take as long as it likes.
     pub response_timeout: Duration,
+    /// What an Envoy hashes for clusters that hash: it wants to be told on the route. Our proxy goes by its cluster's affinity and
+    /// never reads this. An Envoy hashes whole addresses: prefix lengths are not told.
+    pub hash_on: Option<HashKey>,
 }
 
 impl Route {

@@ -1,8 +1,9 @@
 //! Keys that proxies share.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::ResourceName;
+use crate::{FieldError, ResourceName};
 
 /// The keys that seal an app's session cookies. The first seals, all open: while keys rotate there are several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,26 @@ pub struct SessionKeys {
 impl SessionKeys {
     /// The most keys.
     pub const MAX: usize = 8;
+
+    /// Judges the keys of a set; `path` is where they stood.
+    ///
+    /// # Errors
+    /// None, more than [`Self::MAX`], or an id twice.
+    pub fn new(path: &str, name: ResourceName, keys: Vec<SessionKey>) -> Result<Self, FieldError> {
+        if !(1..=Self::MAX).contains(&keys.len()) {
+            let accepted = format!("1 to {} keys", Self::MAX);
+            return Err(FieldError::new(path, format!("{} keys", keys.len()), accepted));
+        }
+        let mut ids = BTreeSet::new();
+        match keys.iter().find(|key| !ids.insert(key.id)) {
+            Some(twice) => Err(FieldError::new(
+                path,
+                format!("id {}", twice.id),
+                "each id at most once",
+            )),
+            None => Ok(SessionKeys { name, keys }),
+        }
+    }
 }
 
 /// One key. Its secret is never shown.

@@ -7,8 +7,11 @@
 //! `from_xds` judges every field it reads. A field that it does not know is ignored (a newer operator may speak to an older
 //! proxy), unless ignoring it would serve something else than what was asked for, as TLS or a header match.
 
+mod affinity;
+mod balancing;
 mod cluster;
 mod endpoints;
+mod keys;
 mod listener;
 mod parts;
 mod routes;
@@ -30,6 +33,7 @@ impl Kind {
     /// The type URL of this kind in xDS.
     pub fn type_url(self) -> &'static str {
         match self {
+            Kind::Keys => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             Kind::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Kind::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Kind::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
@@ -45,6 +49,7 @@ impl Kind {
     /// The name of this kind in metrics and messages.
     pub fn as_str(self) -> &'static str {
         match self {
+            Kind::Keys => "keys",
             Kind::Cluster => "cluster",
             Kind::Endpoints => "endpoints",
             Kind::Listener => "listener",
@@ -56,6 +61,7 @@ impl Kind {
 /// The wire form of a resource. The same resource always gives the same bytes.
 pub fn encode(resource: &Resource) -> Any {
     let value = match resource {
+        Resource::Keys(k) => k.to_xds().encode_to_vec(),
         Resource::Cluster(c) => c.to_xds().encode_to_vec(),
         Resource::Endpoints(e) => e.to_xds().encode_to_vec(),
         Resource::Listener(l) => l.to_xds().encode_to_vec(),
@@ -81,6 +87,7 @@ pub fn decode(kind: Kind, any: &Any) -> Result<Resource, FieldError> {
     }
     let bytes = any.value.as_slice();
     Ok(match kind {
+        Kind::Keys => Resource::Keys(crate::SessionKeys::from_xds(&message(kind, bytes)?)?),
         Kind::Cluster => Resource::Cluster(crate::Cluster::from_xds(&message(kind, bytes)?)?),
         Kind::Endpoints => Resource::Endpoints(crate::EndpointSet::from_xds(&message(kind, bytes)?)?),
         Kind::Listener => Resource::Listener(crate::Listener::from_xds(&message(kind, bytes)?)?),

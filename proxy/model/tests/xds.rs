@@ -13,14 +13,17 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
     HttpConnectionManager, HttpFilter,
 };
 use envoy_types::pb::google::protobuf::Any;
+use ipnet::IpNet;
 use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
 use tenbin_model::bounds::MAX_TIMEOUT;
 use tenbin_model::xds::{self, decode, encode};
 use tenbin_model::{
-    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource, ResourceName, Route,
-    RouteTable, VirtualHost,
+    Affinity, Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, HashKey, HashTable, Kind, Listener,
+    OnDead, OnDrain, Policy, Resource, ResourceName, Route, RouteTable, SameSite, SessionCookie, SessionKey,
+    SessionKeys, SlowStart, VirtualHost,
 };
 
 fn name(text: &str) -> ResourceName {
@@ -48,20 +51,23 @@ fn addresses() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn endpoint_sets() -> impl Strategy<Value = Resource> {
-    let one = (addresses(), any::<bool>(), "[!-~]{0,30}");
+    let zones = prop_oneof![Just(""), Just("zone-a"), Just("zone-b")];
+    let one = (addresses(), any::<bool>(), "[!-~]{0,30}", 0u32..=1000, zones);
     (names(), btree_map("[!-~]{1,40}", one, 0..20)).prop_map(|(cluster, endpoints)| {
-        let endpoints = endpoints
-            .into_iter()
-            .map(|(id, (address, draining, instance))| Endpoint {
-                id: EndpointId::parse("id", &id).unwrap(),
-                address,
-                state: if draining {
-                    EndpointState::Draining
-                } else {
-                    EndpointState::Ready
-                },
-                instance,
-            });
+        let endpoints = endpoints.into_iter();
+        let endpoints = endpoints.map(|(id, (address, draining, instance, weight, zone))| Endpoint {
+            id: EndpointId::parse("id", &id).unwrap(),
+            address,
+            state: if draining {
+                EndpointState::Draining
+            } else {
+                EndpointState::Ready
+            },
+            instance,
+            // The weight 0 of a draining one is not told.
+            weight: if draining { weight.max(1) } else { weight },
+            zone: zone.to_owned(),
+        });
         Resource::Endpoints(EndpointSet {
             cluster,
             endpoints: endpoints.collect(),
@@ -70,33 +76,120 @@ fn endpoint_sets() -> impl Strategy<Value = Resource> {
 }
 
 fn clusters() -> impl Strategy<Value = Resource> {
-    let policy = prop_oneof![Just(Policy::RoundRobin), Just(Policy::LeastRequest { choices: None })];
-    (names(), policy, times()).prop_map(|(name, policy, connect_timeout)| {
+    (names(), balancings(), times()).prop_map(|(name, balancing, connect_timeout)| {
         Resource::Cluster(Cluster {
             name,
-            policy,
+            balancing,
             connect_timeout,
         })
     })
 }
 
+/// Times of `least` to `most` milliseconds.
+fn millis(least: u64, most: u64) -> impl Strategy<Value = Duration> {
+    (least..=most).prop_map(Duration::from_millis)
+}
+
+fn balancings() -> impl Strategy<Value = Balancing> {
+    let choices = || option::of(2u32..=100);
+    let policy = prop_oneof![
+        Just(Policy::Adaptive),
+        Just(Policy::RoundRobin),
+        Just(Policy::Random),
+        choices().prop_map(|choices| Policy::LeastRequest { choices }),
+        (millis(100, 600_000), choices()).prop_map(|(decay, choices)| Policy::PeakEwma { decay, choices }),
+    ];
+    let slow_start = (millis(1000, 3_600_000), 1u8..=100).prop_map(|(window, floor)| SlowStart { window, floor });
+    let affinity = prop_oneof![hash_affinities(), cookies().prop_map(Affinity::Cookie)];
+    let all = (policy, option::of(affinity), option::of(slow_start), any::<bool>());
+    all.prop_map(|(policy, affinity, slow_start, same_zone)| Balancing {
+        policy,
+        affinity,
+        slow_start,
+        same_zone,
+    })
+}
+
+/// Keys as a route tells them, which knows no prefix lengths.
+fn route_keys() -> impl Strategy<Value = HashKey> {
+    prop_oneof![
+        Just(HashKey::SOURCE_IP),
+        Just(HashKey::Path),
+        "[a-z0-9-]{1,128}".prop_map(HashKey::Header),
+        "[a-zA-Z0-9_.%?-]{1,128}".prop_map(HashKey::QueryParam),
+        "[a-zA-Z0-9_.]{1,64}".prop_map(HashKey::Cookie),
+    ]
+}
+
+fn hash_affinities() -> impl Strategy<Value = Affinity> {
+    let source = (1u8..=32, 1u8..=128).prop_map(|(v4, v6)| HashKey::SourceIp { v4, v6 });
+    let table = prop_oneof![Just(HashTable::Ring), Just(HashTable::Maglev)];
+    let all = (prop_oneof![route_keys(), source], table, option::of(101u32..=10_000));
+    all.prop_map(|(key, table, bound)| Affinity::Hash { key, table, bound })
+}
+
+fn cookies() -> impl Strategy<Value = SessionCookie> {
+    let site = prop_oneof![Just(SameSite::Lax), Just(SameSite::Strict), Just(SameSite::None)];
+    let ttl = option::of(millis(1000, 400 * 24 * 3_600_000));
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let all = (
+        "[!#$%&'*+.^_`|~0-9a-zA-Z-]{1,64}",
+        "/[ -:<-~]{0,255}",
+        ttl,
+        site,
+        flags,
+        names(),
+    );
+    all.prop_map(|(name, path, ttl, same_site, flags, keys)| SessionCookie {
+        name,
+        path,
+        ttl,
+        same_site,
+        secure: flags.0,
+        http_only: flags.1,
+        on_drain: if flags.2 { OnDrain::Move } else { OnDrain::Keep },
+        on_dead: if flags.3 { OnDead::Fail } else { OnDead::Rebalance },
+        keys,
+    })
+}
+
+fn key_sets() -> impl Strategy<Value = Resource> {
+    let keys = btree_map(any::<u32>(), any::<[u8; 32]>(), 1..=SessionKeys::MAX);
+    (names(), keys).prop_map(|(name, keys)| {
+        let keys = keys.into_iter().map(|(id, secret)| SessionKey { id, secret });
+        Resource::Keys(SessionKeys {
+            name,
+            keys: keys.rev().collect(),
+        })
+    })
+}
+
 fn listeners() -> impl Strategy<Value = Resource> {
-    (names(), addresses(), names(), times(), times()).prop_map(|(name, address, routes, header, idle)| {
+    let hop = (addresses(), any::<u8>()).prop_map(|(address, bits)| {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        IpNet::new(address.ip(), bits % (most + 1)).unwrap()
+    });
+    let hops = vec(hop, 0..4);
+    let all = (names(), addresses(), names(), times(), times(), hops);
+    all.prop_map(|(name, address, routes, header, idle, trusted_hops)| {
         Resource::Listener(Listener {
             name,
             address,
             routes,
             header_timeout: header,
             idle_timeout: idle,
+            trusted_hops,
         })
     })
 }
 
 fn tables() -> impl Strategy<Value = Resource> {
-    let route = ("/[a-z/]{0,20}", names(), times()).prop_map(|(prefix, cluster, response_timeout)| Route {
+    let fields = ("/[a-z/]{0,20}", names(), times(), option::of(route_keys()));
+    let route = fields.prop_map(|(prefix, cluster, response_timeout, hash_on)| Route {
         prefix,
         cluster,
         response_timeout,
+        hash_on,
     });
     let domains = prop_oneof![Just("*".to_owned()), "[a-z]{1,8}(\\.[a-z]{1,8}){0,2}"];
     // Domains and names are unique in the table: one set, dealt out to hosts of one or two domains.
@@ -120,7 +213,7 @@ fn tables() -> impl Strategy<Value = Resource> {
 }
 
 fn resources() -> impl Strategy<Value = Resource> {
-    prop_oneof![clusters(), endpoint_sets(), listeners(), tables()]
+    prop_oneof![clusters(), endpoint_sets(), listeners(), tables(), key_sets()]
 }
 
 proptest! {
@@ -170,6 +263,7 @@ fn listener() -> XdsListener {
         routes: name("shop/hello/http"),
         header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
         idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+        trusted_hops: Vec::new(),
     };
     listener.to_xds()
 }
@@ -187,7 +281,10 @@ fn with_manager(listener: &mut XdsListener, change: impl FnOnce(&mut HttpConnect
 fn cluster() -> Cluster {
     Cluster {
         name: name("shop/hello/http"),
-        balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
+        balancing: Balancing {
+            policy: Policy::Adaptive,
+            ..Balancing::default()
+        },
         connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
     }
 }
@@ -198,6 +295,8 @@ fn two_endpoints() -> EndpointSet {
         address: SocketAddr::from(([10, 0, 0, last], 8080)),
         state: EndpointState::Ready,
         instance: format!("hello-{last}"),
+        weight: 1,
+        zone: String::new(),
     };
     EndpointSet {
         cluster: name("shop/hello/http"),
@@ -215,6 +314,7 @@ fn table(prefix: &str, seconds: u64) -> RouteTable {
                 prefix: prefix.to_owned(),
                 cluster: name("shop/hello/http"),
                 response_timeout: Duration::from_secs(seconds),
+                hash_on: None,
             }],
         }],
     }
@@ -228,10 +328,10 @@ fn a_cluster_is_refused_by_the_field_that_is_wrong() {
         Cluster::from_xds(&xds).unwrap_err().to_string()
     };
     assert_eq!(
-        refused(|c| c.lb_policy = LbPolicy::RingHash.into()),
-        "lb_policy: \"RING_HASH\" is not accepted, expected ROUND_ROBIN or LEAST_REQUEST"
+        refused(|c| (c.lb_policy, c.metadata) = (LbPolicy::RingHash.into(), None)),
+        "lb_policy: \"RING_HASH\" is not accepted, expected ROUND_ROBIN, LEAST_REQUEST or RANDOM, or our own metadata"
     );
-    assert!(refused(|c| c.lb_policy = 99).starts_with("lb_policy: \"99\""));
+    assert!(refused(|c| (c.lb_policy, c.metadata) = (99, None)).starts_with("lb_policy: \"99\""));
     assert!(refused(|c| c.name.clear()).starts_with("name: \"\""));
     assert!(refused(|c| c.cluster_discovery_type = None).starts_with("type: "));
     assert!(refused(|c| c.transport_socket = Some(TransportSocket::default())).starts_with("transport_socket: "));
@@ -291,7 +391,7 @@ fn an_endpoint_needs_an_identity_and_a_usable_health() {
     assert!(refused(|l| l.lb_endpoints[0].health_status = HealthStatus::Unhealthy.into()).contains("\"UNHEALTHY\""));
     assert!(
         refused(|l| l.lb_endpoints[1].metadata = l.lb_endpoints[0].metadata.clone())
-            .starts_with("endpoints[0].lb_endpoints: \"uid-a\" is not accepted, expected each identity at most once")
+            .starts_with("endpoints: \"uid-a\" is not accepted, expected each identity at most once")
     );
     assert!(refused(|l| l.lb_endpoints = vec![l.lb_endpoints[0].clone(); EndpointSet::MAX + 1]).contains("10001"));
 }
@@ -348,6 +448,8 @@ fn a_full_endpoint_set_with_the_longest_names_can_be_sent() {
         address: SocketAddr::new(IpAddr::V6(Ipv6Addr::from([0xfd; 16])), u16::MAX),
         state: EndpointState::Draining,
         instance: "i".repeat(253),
+        weight: 1,
+        zone: String::new(),
     });
     let full = Resource::Endpoints(EndpointSet {
         cluster: name(&"c".repeat(512)),

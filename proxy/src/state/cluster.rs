@@ -50,18 +50,29 @@ pub struct Picked {
 /// The counters of a cluster's endpoints by identity: of those that are there, and of those that went with requests still open.
 pub(super) type Known = BTreeMap<EndpointId, Arc<EndpointStats>>;
 
+/// What was received for a cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Given<'a> {
+    /// How it balances.
+    pub(super) settings: Option<&'a tenbin_model::Cluster>,
+    /// Its endpoints.
+    pub(super) set: Option<&'a tenbin_model::EndpointSet>,
+    /// What seals its session cookies; none if it has none, or nobody has keys for it.
+    pub(super) keys: Option<&'a tenbin_model::SessionKeys>,
+}
+
 impl Cluster {
     /// The cluster made of what is known under `name`; `None` if that is nothing. In a sidecar the app beside it is the endpoint where
     /// no other is known, and its own pod is reached over loopback.
     pub(super) fn build(
         name: &ResourceName,
-        settings: Option<&tenbin_model::Cluster>,
-        set: Option<&tenbin_model::EndpointSet>,
+        given: Given<'_>,
         bootstrap: &Bootstrap,
         known: &mut Known,
         before: Option<&Cluster>,
         rng: &mut Rng,
     ) -> Option<Self> {
+        let Given { settings, set, keys: _ } = given;
         let own_app = bootstrap.app(name).zip(bootstrap.own.as_ref());
         if settings.is_none() && own_app.is_none() {
             return None;
@@ -78,6 +89,8 @@ impl Cluster {
                 address,
                 state: EndpointState::Ready,
                 instance: bootstrap.instance.clone(),
+                weight: 1,
+                zone: String::new(),
             });
         }
         wanted.sort_by(|a, b| a.id.cmp(&b.id));
@@ -87,7 +100,7 @@ impl Cluster {
         known.retain(|id, stats| stats.load.open() > 0 || endpoints.binary_search_by(|e| e.id.cmp(id)).is_ok());
 
         let members = wanted.iter().zip(&endpoints).map(to_member).collect();
-        let policy = to_policy(settings.map(|s| s.policy).unwrap_or_default());
+        let policy = to_policy(settings.map(|s| s.balancing.policy).unwrap_or_default());
         Some(Cluster {
             name: name.clone(),
             connect_timeout: settings.map_or(tenbin_model::Cluster::DEFAULT_CONNECT_TIMEOUT, |s| s.connect_timeout),
@@ -154,7 +167,9 @@ fn to_member((wanted, endpoint): (&tenbin_model::Endpoint, &Arc<Endpoint>)) -> M
 
 fn to_policy(policy: tenbin_model::Policy) -> Policy {
     match policy {
-        tenbin_model::Policy::RoundRobin => Policy::RoundRobin,
-        tenbin_model::Policy::LeastRequest { choices: None } => Policy::LeastRequest { choices: None },
+        tenbin_model::Policy::RoundRobin | tenbin_model::Policy::Random => Policy::RoundRobin,
+        tenbin_model::Policy::Adaptive
+        | tenbin_model::Policy::LeastRequest { .. }
+        | tenbin_model::Policy::PeakEwma { .. } => Policy::LeastRequest,
     }
 }

@@ -60,6 +60,7 @@ impl Router {
             prefix: "/".to_owned(),
             cluster,
             response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+            hash_on: None,
         });
         router.hosts.push(vec![entry]);
         router.any = Some(0);
@@ -135,6 +136,7 @@ mod tests {
                     prefix: prefix.to_owned(),
                     cluster: name(cluster),
                     response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                    hash_on: None,
                 })
                 .collect(),
         }

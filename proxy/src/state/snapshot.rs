@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenbin_balance::Rng;
-use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, RouteTable, Update};
+use tenbin_model::{Affinity, EndpointSet, Kind, Resource, ResourceName, RouteTable, SessionKeys, Update};
 
-use super::cluster::Known;
+use super::cluster::{Given, Known};
 use super::{Bootstrap, Cluster, PortStats, Router};
 use crate::serve::error::Failure;
 
@@ -27,6 +27,7 @@ pub struct Snapshot {
 /// The resources as they came.
 #[derive(Clone, Debug, Default)]
 struct Received {
+    keys: BTreeMap<ResourceName, Arc<SessionKeys>>,
     clusters: BTreeMap<ResourceName, Arc<tenbin_model::Cluster>>,
     endpoints: BTreeMap<ResourceName, Arc<EndpointSet>>,
     listeners: BTreeMap<ResourceName, Arc<tenbin_model::Listener>>,
@@ -109,8 +110,7 @@ impl Snapshot {
             let of_cluster = known.entry(name.clone()).or_default();
             let cluster = Cluster::build(
                 name,
-                received.clusters.get(name).map(|c| &**c),
-                received.endpoints.get(name).map(|e| &**e),
+                received.given(name),
                 &self.bootstrap,
                 of_cluster,
                 self.clusters.get(name).map(|c| &**c),
@@ -195,11 +195,27 @@ impl Snapshot {
 }
 
 impl Received {
+    /// What was received for a cluster.
+    fn given(&self, name: &ResourceName) -> Given<'_> {
+        let settings = self.clusters.get(name).map(|cluster| &**cluster);
+        let keys = settings.and_then(keys_of).and_then(|keys| self.keys.get(keys));
+        Given {
+            settings,
+            set: self.endpoints.get(name).map(|set| &**set),
+            keys: keys.map(|keys| &**keys),
+        }
+    }
+
     /// Takes an update in; gives the names of the clusters that it may have changed.
     fn apply(&mut self, update: Update) -> BTreeSet<ResourceName> {
         let mut touched = BTreeSet::new();
+        let mut keys = BTreeSet::new();
         for (kind, name) in update.removed {
             match kind {
+                Kind::Keys => {
+                    self.keys.remove(&name);
+                    keys.insert(name.clone());
+                }
                 Kind::Cluster => drop(self.clusters.remove(&name)),
                 Kind::Endpoints => drop(self.endpoints.remove(&name)),
                 Kind::Listener => drop(self.listeners.remove(&name)),
@@ -212,6 +228,10 @@ impl Received {
         for resource in update.set {
             let name = resource.name().clone();
             match resource {
+                Resource::Keys(set) => {
+                    keys.insert(name.clone());
+                    self.keys.insert(name, Arc::new(set));
+                }
                 Resource::Cluster(cluster) => {
                     touched.insert(name.clone());
                     self.clusters.insert(name, Arc::new(cluster));
@@ -227,7 +247,18 @@ impl Received {
                 }
             }
         }
+        let uses = |cluster: &tenbin_model::Cluster| keys_of(cluster).is_some_and(|name| keys.contains(name));
+        let users = self.clusters.iter().filter(|(_, cluster)| uses(cluster));
+        touched.extend(users.map(|(name, _)| name.clone()));
         touched
+    }
+}
+
+/// The keys that a cluster names.
+fn keys_of(cluster: &tenbin_model::Cluster) -> Option<&ResourceName> {
+    match cluster.balancing.affinity.as_ref()? {
+        Affinity::Cookie(cookie) => Some(&cookie.keys),
+        Affinity::Hash { .. } => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use tenbin_balance::{Reason, Time, Tried};
-use tenbin_model::{Endpoint, EndpointId, EndpointState, Policy, Route, VirtualHost};
+use tenbin_model::{Balancing, Endpoint, EndpointId, EndpointState, Policy, Route, VirtualHost};
 
 use crate::state::Port;
 
@@ -37,6 +37,8 @@ fn endpoints(ids: &[(&str, EndpointState)]) -> Resource {
                 address: SocketAddr::from(([10, 0, 0, n], 8080)),
                 state,
                 instance: format!("hello-{text}"),
+                weight: 1,
+                zone: String::new(),
             })
             .collect(),
     })
@@ -45,7 +47,10 @@ fn endpoints(ids: &[(&str, EndpointState)]) -> Resource {
 fn cluster(policy: Policy) -> Resource {
     Resource::Cluster(tenbin_model::Cluster {
         name: name("ns/hello/http"),
-        policy,
+        balancing: Balancing {
+            policy,
+            ..Balancing::default()
+        },
         connect_timeout: Duration::from_millis(70),
     })
 }
@@ -180,6 +185,7 @@ fn routes_settings_and_their_absence() {
             routes: name("table"),
             header_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(2),
+            trusted_hops: Vec::new(),
         }),
         Resource::Routes(RouteTable {
             name: name("table"),
@@ -193,6 +199,7 @@ fn routes_settings_and_their_absence() {
                         prefix: prefix.to_owned(),
                         cluster: name(target),
                         response_timeout: Duration::from_secs(3),
+                        hash_on: None,
                     })
                     .collect(),
             }],

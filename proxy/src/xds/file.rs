@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tenbin_model::{
-    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, FieldError, Listener, Policy, Resource, ResourceName,
-    Route, RouteTable, Update, VirtualHost, bounds,
+    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, FieldError, Listener, Policy, Resource,
+    ResourceName, Route, RouteTable, Update, VirtualHost, bounds,
 };
 
 /// The largest file, in bytes.
@@ -185,6 +185,7 @@ impl ListenerItem {
                 self.idle_timeout.as_deref(),
                 Listener::DEFAULT_IDLE_TIMEOUT,
             )?,
+            trusted_hops: Vec::new(),
         };
         Ok((listener, RouteTable { name, hosts }))
     }
@@ -208,6 +209,7 @@ impl RouteItem {
                 self.response_timeout.as_deref(),
                 Route::DEFAULT_RESPONSE_TIMEOUT,
             )?,
+            hash_on: None,
         };
         Ok((host, route))
     }
@@ -224,7 +226,10 @@ impl ClusterItem {
         };
         let cluster = Cluster {
             name: name.clone(),
-            policy,
+            balancing: Balancing {
+                policy,
+                ..Balancing::default()
+            },
             connect_timeout: time(
                 "connectTimeout",
                 self.connect_timeout.as_deref(),
@@ -253,6 +258,8 @@ impl ClusterItem {
                 address,
                 state: EndpointState::Ready,
                 instance: address.to_string(),
+                weight: 1,
+                zone: String::new(),
             });
         }
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
@@ -338,11 +345,16 @@ clusters:
             address: address.parse().unwrap(),
             state: EndpointState::Ready,
             instance: address.to_owned(),
+            weight: 1,
+            zone: String::new(),
         };
         let expected = vec![
             Resource::Cluster(Cluster {
                 name: name.clone(),
-                balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
+                balancing: Balancing {
+                    policy: Policy::Adaptive,
+                    ..Balancing::default()
+                },
                 connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
             }),
             Resource::Endpoints(EndpointSet {
@@ -355,6 +367,7 @@ clusters:
                 routes: web.clone(),
                 header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
                 idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+                trusted_hops: Vec::new(),
             }),
             Resource::Routes(RouteTable {
                 name: web,
@@ -365,6 +378,7 @@ clusters:
                         prefix: "/".to_owned(),
                         cluster: name,
                         response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                        hash_on: None,
                     }],
                 }],
             }),

@@ -2,19 +2,28 @@
 //! holds. What is incomplete waits, what is gone stays while something still in use names it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
 use tenbin_model::{FieldError, Kind, Resource, ResourceName, RouteTable, Update, xds};
 
 /// One resource as it came. Its version stays with it, so that none is ever told of another content.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub(super) struct Entry {
     pub(super) resource: Resource,
     /// The version that it came with.
     pub(super) version: String,
     /// What it was decoded from: a proxy that can read more of it, if one is to, shall find it all.
     pub(super) wire: Any,
+}
+
+/// The wire form may hold secrets and is never shown.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { resource, version, .. } = self;
+        write!(f, "{resource:?} at {version:?}")
+    }
 }
 
 impl Entry {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::rpc;
-use tenbin_model::{Cluster, EndpointSet, Listener, Policy, Resource, Route, RouteTable, VirtualHost};
+use tenbin_model::{Balancing, Cluster, EndpointSet, Listener, Policy, Resource, Route, RouteTable, VirtualHost};
 
 use super::*;
 
@@ -18,7 +18,10 @@ fn name(text: &str) -> ResourceName {
 fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
         name: name(text),
-        balancing: Balancing { policy: Policy::RoundRobin, ..Balancing::default() },
+        balancing: Balancing {
+            policy: Policy::RoundRobin,
+            ..Balancing::default()
+        },
         connect_timeout: Duration::from_secs(seconds),
     })
 }
@@ -37,6 +40,7 @@ fn listener(text: &str) -> Resource {
         routes: name(text),
         header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
         idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+        trusted_hops: Vec::new(),
     })
 }
 
@@ -50,6 +54,7 @@ fn routes(text: &str, to: &str) -> Resource {
                 prefix: "/".to_owned(),
                 cluster: name(to),
                 response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+                hash_on: None,
             }],
         }],
     })
@@ -569,6 +574,8 @@ fn a_large_answer_comes_in_parts() {
             address: ([10, 0, 0, 1], 80).into(),
             state: tenbin_model::EndpointState::Ready,
             instance: "i".repeat(200),
+            weight: 1,
+            zone: String::new(),
         };
         Resource::Endpoints(EndpointSet {
             cluster: name(text),

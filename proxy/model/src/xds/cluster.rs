@@ -2,12 +2,12 @@
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster as XdsCluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
+    ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig,
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
 
-use super::parts;
-use crate::{Cluster, FieldError, Policy, ResourceName};
+use super::{balancing, parts};
+use crate::{Cluster, FieldError, ResourceName};
 
 impl Cluster {
     /// This cluster as Envoy knows it.
@@ -20,10 +20,13 @@ impl Cluster {
                 service_name: String::new(),
             }),
             connect_timeout: Some(parts::to_duration(self.connect_timeout)),
-            lb_policy: self.policy.to_xds().into(),
+            lb_policy: balancing::to_policy(&self.balancing).into(),
+            lb_config: balancing::to_config(&self.balancing),
+            metadata: balancing::to_metadata(&self.balancing),
             // Only with no endpoint ready may draining ones be picked; Envoy's default does so from half of them on.
             common_lb_config: Some(CommonLbConfig {
                 healthy_panic_threshold: Some(Percent { value: 1.0 }),
+                consistent_hashing_lb_config: balancing::to_bound(&self.balancing),
                 ..CommonLbConfig::default()
             }),
             ..XdsCluster::default()
@@ -57,39 +60,12 @@ impl Cluster {
         parts::unsupported("lb_subset_config", xds.lb_subset_config.is_some())?;
         Ok(Cluster {
             name,
-            policy: Policy::from_xds("lb_policy", xds.lb_policy)?,
+            balancing: balancing::from_xds(xds)?,
             connect_timeout: parts::from_duration(
                 "connect_timeout",
                 xds.connect_timeout.as_ref(),
                 Cluster::DEFAULT_CONNECT_TIMEOUT,
             )?,
         })
-    }
-}
-
-impl Policy {
-    /// This policy as Envoy knows it.
-    pub fn to_xds(self) -> LbPolicy {
-        match self {
-            Policy::RoundRobin => LbPolicy::RoundRobin,
-            Policy::LeastRequest => LbPolicy::LeastRequest,
-        }
-    }
-
-    /// Reads a policy; `path` is where it stood.
-    ///
-    /// # Errors
-    /// A policy that this proxy does not have.
-    pub fn from_xds(path: &str, value: i32) -> Result<Self, FieldError> {
-        match LbPolicy::try_from(value) {
-            Ok(LbPolicy::RoundRobin) => Ok(Policy::RoundRobin),
-            Ok(LbPolicy::LeastRequest) => Ok(Policy::LeastRequest),
-            Ok(other) => Err(FieldError::new(
-                path,
-                other.as_str_name(),
-                "ROUND_ROBIN or LEAST_REQUEST",
-            )),
-            Err(_) => Err(FieldError::new(path, value, "ROUND_ROBIN (0) or LEAST_REQUEST (1)")),
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! [`Listener`] as `envoy.config.listener.v3.Listener`: one filter chain with the HTTP connection manager, its routes over the
 //! same stream, WebSocket upgrades allowed.
 
-use envoy_types::pb::envoy::config::core::v3::HttpProtocolOptions;
+use std::net::SocketAddr;
+
+use envoy_types::pb::envoy::config::core::v3::{CidrRange, HttpProtocolOptions, TypedExtensionConfig};
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener as XdsListener};
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
@@ -12,11 +14,13 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds,
 };
-use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration};
+use envoy_types::pb::envoy::extensions::http::original_ip_detection::xff::v3::{XffConfig, XffTrustedCidrs};
+use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration, UInt32Value};
+use ipnet::IpNet;
 use prost::{Message, Name};
 
 use super::parts;
-use crate::{FieldError, Listener, ResourceName};
+use crate::{FieldError, Listener, ResourceName, bounds};
 
 /// Path of the connection manager in its listener.
 const MANAGER: &str = "filter_chains[0].filters[0].typed_config";
@@ -46,6 +50,7 @@ impl Listener {
             }),
             // A body and a tunnel may take as long as they like; Envoy's default ends them after five quiet minutes.
             stream_idle_timeout: Some(ProtoDuration { seconds: 0, nanos: 0 }),
+            original_ip_detection_extensions: to_detection(&self.trusted_hops),
             ..HttpConnectionManager::default()
         };
         XdsListener {
@@ -85,14 +90,7 @@ impl Listener {
             return Err(FieldError::new("filter_chains[0].filters", count, "exactly one"));
         };
         let manager = manager_from_xds(filter)?;
-        let (routes, header_timeout, idle_timeout) = manager_fields(&manager).map_err(|e| e.within(MANAGER))?;
-        Ok(Listener {
-            name,
-            address,
-            routes,
-            header_timeout,
-            idle_timeout,
-        })
+        manager_fields(name, address, &manager).map_err(|e| e.within(MANAGER))
     }
 }
 
@@ -115,10 +113,12 @@ fn manager_from_xds(filter: &Filter) -> Result<HttpConnectionManager, FieldError
         .map_err(|error| FieldError::new(MANAGER, error, "an HttpConnectionManager"))
 }
 
-/// The route table's name, the header timeout and the idle timeout.
+/// The listener whose connection manager this is.
 fn manager_fields(
+    name: ResourceName,
+    address: SocketAddr,
     manager: &HttpConnectionManager,
-) -> Result<(ResourceName, std::time::Duration, std::time::Duration), FieldError> {
+) -> Result<Listener, FieldError> {
     let Some(RouteSpecifier::Rds(rds)) = &manager.route_specifier else {
         return Err(parts::missing("rds", "a route table by name, from this stream"));
     };
@@ -144,5 +144,60 @@ fn manager_fields(
         common.and_then(|c| c.idle_timeout.as_ref()),
         Listener::DEFAULT_IDLE_TIMEOUT,
     )?;
-    Ok((routes, header_timeout, idle_timeout))
+    Ok(Listener {
+        name,
+        address,
+        routes,
+        header_timeout,
+        idle_timeout,
+        trusted_hops: from_detection(&manager.original_ip_detection_extensions)?,
+    })
+}
+
+/// Whose `X-Forwarded-For` is believed, as Envoy knows it.
+fn to_detection(hops: &[IpNet]) -> Vec<TypedExtensionConfig> {
+    let range = |net: &IpNet| CidrRange {
+        address_prefix: net.addr().to_string(),
+        prefix_len: Some(UInt32Value {
+            value: net.prefix_len().into(),
+        }),
+    };
+    let config = XffConfig {
+        xff_trusted_cidrs: Some(XffTrustedCidrs {
+            cidrs: hops.iter().map(range).collect(),
+        }),
+        ..XffConfig::default()
+    };
+    let extension = TypedExtensionConfig {
+        name: "envoy.http.original_ip_detection.xff".to_owned(),
+        typed_config: Some(pack(&config)),
+    };
+    (!hops.is_empty()).then_some(extension).into_iter().collect()
+}
+
+/// The trusted ranges. Any other way to tell the client's address is refused: to pass over it would take another client for it.
+fn from_detection(extensions: &[TypedExtensionConfig]) -> Result<Vec<IpNet>, FieldError> {
+    const PATH: &str = "original_ip_detection_extensions";
+    let extension = match extensions {
+        [] => return Ok(Vec::new()),
+        [one] => one,
+        more => return Err(FieldError::new(PATH, more.len(), "at most one")),
+    };
+    let path = format!("{PATH}[0].typed_config");
+    let wrong = |value: &str| FieldError::new(&path, value, "an XffConfig with xff_trusted_cidrs");
+    let config = match &extension.typed_config {
+        Some(any) if any.type_url == XffConfig::type_url() => {
+            XffConfig::decode(any.value.as_slice()).map_err(|error| wrong(&error.to_string()))?
+        }
+        other => return Err(wrong(other.as_ref().map_or("", |any| &any.type_url))),
+    };
+    let Some(trusted) = config.xff_trusted_cidrs.filter(|_| config.xff_num_trusted_hops == 0) else {
+        return Err(wrong("(other fields)"));
+    };
+    let text = |range: &CidrRange| match &range.prefix_len {
+        Some(length) => format!("{}/{}", range.address_prefix, length.value),
+        None => format!("{}/0", range.address_prefix),
+    };
+    let ranges: Vec<String> = trusted.cidrs.iter().map(text).collect();
+    bounds::trusted_hops(&format!("{path}.xff_trusted_cidrs.cidrs"), &ranges)
 }

@@ -142,3 +142,29 @@ pub(super) fn from_metadata<'a>(
         Some(_) => Err(FieldError::new(path, "(not text)", "text")),
     }
 }
+
+/// A time in the text form of protobuf durations: `60s`, `0.250000000s`.
+pub(super) fn to_text(time: Duration) -> String {
+    match time.subsec_nanos() {
+        0 => format!("{}s", time.as_secs()),
+        nanos => format!("{}.{nanos:09}s", time.as_secs()),
+    }
+}
+
+/// Reads what [`to_text`] writes; no bounds but those of the text.
+pub(super) fn from_text(path: &str, text: &str) -> Result<Duration, FieldError> {
+    text_duration(text).ok_or_else(|| FieldError::new(path, text, "seconds as in \"60s\" or \"0.25s\""))
+}
+
+fn text_duration(text: &str) -> Option<Duration> {
+    let text = text.strip_suffix('s')?;
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(seconds, 12) || !digits(fraction, 9) {
+        return None;
+    }
+    Some(Duration::new(
+        seconds.parse().ok()?,
+        format!("{fraction:0<9}").parse().ok()?,
+    ))
+}

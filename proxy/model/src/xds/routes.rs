@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::{
+    ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter,
+};
+use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, HashPolicy};
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{
     Route as XdsRoute, RouteAction, RouteConfiguration, RouteMatch, VirtualHost as XdsVirtualHost,
@@ -13,7 +16,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::google::protobuf::Duration as ProtoDuration;
 
 use super::parts;
-use crate::{FieldError, ResourceName, Route, RouteTable, VirtualHost, bounds};
+use crate::{FieldError, HashKey, ResourceName, Route, RouteTable, VirtualHost, bounds};
 
 /// The field of our metadata with a route's response timeout, in the text form of protobuf durations: `60s`, `0.250000000s`.
 const RESPONSE_TIMEOUT: &str = "response_timeout";
@@ -117,9 +120,13 @@ impl Route {
             action: Some(Action::Route(RouteAction {
                 cluster_specifier: Some(ClusterSpecifier::Cluster(self.cluster.as_str().to_owned())),
                 timeout: Some(ProtoDuration { seconds: 0, nanos: 0 }),
+                hash_policy: self.hash_on.iter().map(to_hash_policy).collect(),
                 ..RouteAction::default()
             })),
-            metadata: Some(parts::to_metadata(RESPONSE_TIMEOUT, to_text(self.response_timeout))),
+            metadata: Some(parts::to_metadata(
+                RESPONSE_TIMEOUT,
+                parts::to_text(self.response_timeout),
+            )),
             ..XdsRoute::default()
         }
     }
@@ -162,34 +169,53 @@ impl Route {
             prefix: bounds::prefix("match.prefix", prefix)?,
             cluster: ResourceName::parse("route.cluster", cluster)?,
             response_timeout: response_timeout(&path, text)?,
+            hash_on: action.hash_policy.first().and_then(from_hash_policy),
         })
     }
-}
-
-fn to_text(time: Duration) -> String {
-    match time.subsec_nanos() {
-        0 => format!("{}s", time.as_secs()),
-        nanos => format!("{}.{nanos:09}s", time.as_secs()),
-    }
-}
-
-fn from_text(text: &str) -> Option<Duration> {
-    let text = text.strip_suffix('s')?;
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(seconds, 12) || !digits(fraction, 9) {
-        return None;
-    }
-    Some(Duration::new(
-        seconds.parse().ok()?,
-        format!("{fraction:0<9}").parse().ok()?,
-    ))
 }
 
 fn response_timeout(path: &str, text: Option<&str>) -> Result<Duration, FieldError> {
     let Some(text) = text else {
         return Ok(Route::DEFAULT_RESPONSE_TIMEOUT);
     };
-    let time = from_text(text).ok_or_else(|| FieldError::new(path, text, "seconds as in \"60s\" or \"0.25s\""))?;
-    bounds::timeout(path, time)
+    bounds::timeout(path, parts::from_text(path, text)?)
+}
+
+/// The pseudo-header by which an Envoy hashes the path, its query included.
+const PATH: &str = ":path";
+
+fn to_hash_policy(key: &HashKey) -> HashPolicy {
+    let specifier = match key.clone() {
+        HashKey::SourceIp { .. } => PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }),
+        HashKey::Header(name) => to_header(name),
+        HashKey::Path => to_header(PATH.to_owned()),
+        HashKey::QueryParam(name) => PolicySpecifier::QueryParameter(QueryParameter { name }),
+        HashKey::Cookie(name) => PolicySpecifier::Cookie(Cookie {
+            name,
+            ..Cookie::default()
+        }),
+    };
+    HashPolicy {
+        policy_specifier: Some(specifier),
+        ..HashPolicy::default()
+    }
+}
+
+fn to_header(header_name: String) -> PolicySpecifier {
+    PolicySpecifier::Header(Header {
+        header_name,
+        ..Header::default()
+    })
+}
+
+/// None for what we would not write: nothing follows from it here.
+fn from_hash_policy(policy: &HashPolicy) -> Option<HashKey> {
+    match policy.policy_specifier.as_ref()? {
+        PolicySpecifier::ConnectionProperties(c) => c.source_ip.then_some(HashKey::SOURCE_IP),
+        PolicySpecifier::Header(h) if h.header_name == PATH => Some(HashKey::Path),
+        PolicySpecifier::Header(h) => bounds::header("", &h.header_name).ok().map(HashKey::Header),
+        PolicySpecifier::QueryParameter(q) => bounds::query_param("", &q.name).ok().map(HashKey::QueryParam),
+        PolicySpecifier::Cookie(c) => bounds::cookie("", &c.name).ok().map(HashKey::Cookie),
+        PolicySpecifier::FilterState(_) => None,
+    }
 }

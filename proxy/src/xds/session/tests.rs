@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use envoy_types::pb::google::protobuf::Any;
 use tenbin_model::{
-    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Policy, Resource, Route, RouteTable,
-    VirtualHost, xds,
+    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Policy, Resource, Route,
+    RouteTable, VirtualHost, xds,
 };
 
 use super::*;
@@ -23,6 +23,7 @@ pub(crate) fn listener(routes: &str) -> Resource {
         routes: name(routes),
         header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
         idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
+        trusted_hops: Vec::new(),
     })
 }
 
@@ -31,6 +32,7 @@ pub(crate) fn routes(table: &str, clusters: &[&str]) -> Resource {
         prefix: format!("/{cluster}"),
         cluster: name(cluster),
         response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
+        hash_on: None,
     };
     Resource::Routes(RouteTable {
         name: name(table),
@@ -45,7 +47,10 @@ pub(crate) fn routes(table: &str, clusters: &[&str]) -> Resource {
 pub(crate) fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
         name: name(text),
-        balancing: Balancing { policy: Policy::Adaptive, ..Balancing::default() },
+        balancing: Balancing {
+            policy: Policy::Adaptive,
+            ..Balancing::default()
+        },
         connect_timeout: Duration::from_secs(seconds),
     })
 }
@@ -58,6 +63,8 @@ pub(crate) fn endpoints(cluster: &str, last: u8) -> Resource {
             address: ([10, 0, 0, last], 8080).into(),
             state: EndpointState::Ready,
             instance: "i".to_owned(),
+            weight: 1,
+            zone: String::new(),
         }],
     })
 }
