@@ -1,156 +1,89 @@
-//! A set of endpoints and the rules by which one of them is picked: the policy among the good ones, and what happens when there is
-//! none. The algorithms themselves are next door.
+//! A set of endpoints and the rules by which one of them is picked: sessions and keys first, then the algorithm among the good ones, and
+//! what happens when there is none. The algorithms themselves are next door.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use crate::{Load, Open, Rng, Status, Time, least_request, round_robin};
-
-/// The algorithm that picks among good endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Each in turn, from a random start.
-    RoundRobin,
-    /// The one with the fewest open requests.
-    LeastRequest,
-}
-
-/// What an endpoint is picked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Anything.
-    Ready,
-    /// Only where no ready one is left.
-    Draining,
-}
-
-/// One endpoint of a set.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// Its identity, unique in the set.
-    pub id: Arc<str>,
-    /// What it is picked for.
-    pub role: Role,
-    /// Its live state, the same object in every set that it is a member of.
-    pub load: Arc<Load>,
-}
-
-/// Endpoints that a request was sent to already. Empty until the first failure, so the first pick allocates nothing.
-#[derive(Debug, Default)]
-pub struct Tried(Vec<Arc<Load>>);
-
-impl Tried {
-    /// Remembers an endpoint.
-    pub fn push(&mut self, load: Arc<Load>) {
-        self.0.push(load);
-    }
-
-    /// Whether an endpoint was tried.
-    pub fn contains(&self, load: &Arc<Load>) -> bool {
-        self.0.iter().any(|tried| Arc::ptr_eq(tried, load))
-    }
-}
-
-/// Why an endpoint was picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The policy chose it among the good ones.
-    Policy,
-    /// Every ready one is skipped, so they are all used: a wrong suspicion must not take the whole set down.
-    Panic,
-    /// No ready one is left; it still serves.
-    Draining,
-}
-
-/// A picked endpoint.
-#[derive(Debug)]
-pub struct Pick {
-    /// Its place among the members that the balancer was made of.
-    pub index: usize,
-    /// Why.
-    pub reason: Reason,
-    /// The request, counted as open there while this lives.
-    pub open: Open,
-}
+use crate::candidates::Candidates;
+use crate::hashing::Hashing;
+use crate::least;
+use crate::least_request::{Adaptive, LeastRequest, PeakEwma};
+use crate::pick::{Ask, Home, Pick, Reason};
+use crate::settings::{Member, Policy, Role, Settings, SlowStart};
+use crate::skip::Status;
+use crate::tier::Tier;
+use crate::zones::Zones;
+use crate::{Fleet, Rng, Time, round_robin};
 
 /// A set of endpoints that requests are balanced over, shared by every thread.
 #[derive(Debug)]
 pub struct Balancer {
-    policy: Policy,
+    settings: Settings,
     members: Vec<Member>,
+    fleet: Option<Arc<Fleet>>,
+    /// Ready, with a weight.
     ready: Tier,
+    /// The same by zone, where zones matter.
+    zones: Option<Zones>,
+    /// Ready, of weight 0.
+    reserve: Tier,
     draining: Tier,
-    /// Picks so far, over all predecessors: the time by which least request tells who waited longest.
-    clock: AtomicU64,
-}
-
-/// The members of one role.
-#[derive(Debug)]
-struct Tier {
-    members: Box<[u32]>,
-    /// Round robin's next turn.
-    turn: AtomicU64,
-}
-
-impl Tier {
-    fn new(members: &[Member], role: Role, before: Option<(&Balancer, &Tier)>, rng: &mut Rng) -> Self {
-        let indices: Box<[u32]> = (0u32..)
-            .zip(members)
-            .filter(|(_, m)| m.role == role)
-            .map(|(i, _)| i)
-            .collect();
-        let start = match before.and_then(|(set, tier)| Some(&set.members[tier.next()?].id)) {
-            // Whose turn it was has it still, or who comes after it.
-            Some(id) => indices.partition_point(|&i| members[i as usize].id < *id),
-            None => rng.below(indices.len()),
-        };
-        Tier {
-            members: indices,
-            turn: AtomicU64::new(start as u64),
-        }
-    }
-
-    /// The member whose turn is next.
-    fn next(&self) -> Option<usize> {
-        let n = self.members.len() as u64;
-        let turn = self.turn.load(Relaxed).checked_rem(n)?;
-        Some(self.members[turn as usize] as usize)
-    }
+    hashing: Option<Hashing>,
+    /// Until when some endpoint is being eased in.
+    eased_until: Time,
 }
 
 impl Balancer {
-    /// A balancer over `members`, which are sorted by id and not more than `u32` can count. Where round robin starts is random.
-    pub fn new(policy: Policy, members: Vec<Member>, rng: &mut Rng) -> Self {
-        Self::build(policy, members, None, rng)
+    /// A balancer over `members`, which are sorted by id, share a fleet, and are not more than `u32` can count. Where round robin starts is random.
+    pub fn new(settings: Settings, members: Vec<Member>, now: Time, rng: &mut Rng) -> Self {
+        Self::build(settings, members, None, now, rng)
     }
 
-    /// The balancer that takes over from this one after its policy or members changed: what rotates goes on where it stood.
+    /// The balancer that takes over from this one after its settings or members changed: what rotates goes on where it stood, and an
+    /// endpoint that is new or ready again is eased in, if that is wanted.
     #[must_use]
-    pub fn next(&self, policy: Policy, members: Vec<Member>, rng: &mut Rng) -> Self {
-        Self::build(policy, members, Some(self), rng)
+    pub fn next(&self, settings: Settings, members: Vec<Member>, now: Time, rng: &mut Rng) -> Self {
+        Self::build(settings, members, Some(self), now, rng)
     }
 
-    fn build(policy: Policy, members: Vec<Member>, before: Option<&Balancer>, rng: &mut Rng) -> Self {
+    fn build(settings: Settings, members: Vec<Member>, before: Option<&Balancer>, now: Time, rng: &mut Rng) -> Self {
         debug_assert!(members.is_sorted_by(|a, b| a.id < b.id), "members are sorted by id");
-        let clock = before.map_or(0, |b| b.clock.load(Relaxed)).max(members.len() as u64);
-        let (n, start) = (members.len(), rng.below(members.len()));
-        for (i, member) in members.iter().enumerate() {
-            // Who never had a turn gets a place in the queue, from a random start, so that many proxies don't all begin with the same one.
-            let place = clock - ((i + start) % n) as u64;
-            let _ = member.load.turn.compare_exchange(0, place, Relaxed, Relaxed);
+        let fleet = members.first().map(|member| Arc::clone(member.load.fleet()));
+        if let (Policy::PeakEwma { decay, .. }, Some(fleet)) = (settings.policy, &fleet) {
+            fleet.set_decay(decay);
         }
+        let places = |wanted: &dyn Fn(&Member) -> bool| -> Vec<u32> {
+            let numbered = (0u32..).zip(&members);
+            numbered.filter(|(_, m)| wanted(m)).map(|(i, _)| i).collect()
+        };
+        let ready = places(&|m| m.role == Role::Ready && m.weight > 0);
+        let tier = |places: Vec<u32>, of: fn(&Balancer) -> &Tier, rng: &mut Rng| {
+            let before = before.map(|b| (&*b.members, of(b)));
+            Tier::new(&members, places, settings.policy, before, rng)
+        };
+        let eased_until = begin(&members, before, &settings, now);
+        queue(&members, fleet.as_deref(), rng);
         Balancer {
-            policy,
-            ready: Tier::new(&members, Role::Ready, before.map(|b| (b, &b.ready)), rng),
-            draining: Tier::new(&members, Role::Draining, before.map(|b| (b, &b.draining)), rng),
+            zones: settings
+                .zone
+                .as_ref()
+                .and_then(|own| Zones::new(own, &members, &ready, settings.policy, rng)),
+            hashing: settings
+                .hash
+                .map(|hash| Hashing::new(hash, &members, &ready, before.and_then(|b| b.hashing.as_ref()))),
+            ready: tier(ready, |b| &b.ready, rng),
+            reserve: tier(places(&|m| m.role == Role::Ready && m.weight == 0), |b| &b.reserve, rng),
+            draining: tier(places(&|m| m.role == Role::Draining), |b| &b.draining, rng),
+            settings,
+            fleet,
+            eased_until,
             members,
-            clock: AtomicU64::new(clock),
         }
     }
 
-    /// The policy.
-    pub fn policy(&self) -> Policy {
-        self.policy
+    /// What it was told.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The members, in the order they were given.
@@ -158,42 +91,161 @@ impl Balancer {
         &self.members
     }
 
-    /// Picks an endpoint that is not among `tried`: a ready one that is not skipped, by the policy; if all of those are skipped, any
-    /// ready one; if no ready one is left, a draining one by the same rules. `None` if all were tried.
-    pub fn pick(&self, now: Time, rng: &mut Rng, tried: &Tried) -> Option<Pick> {
-        let untried = |i: usize| !tried.contains(&self.members[i].load);
-        let good = |i: usize| self.members[i].load.skip().status(now) != Status::Skipped && untried(i);
-        for (tier, reason) in [(&self.ready, Reason::Policy), (&self.draining, Reason::Draining)] {
-            while let Some(index) = self.choose(tier, rng, good) {
-                // Of several requests that see an endpoint whose skip is over, one gets to try it; for the others it is skipped again.
-                if self.members[index].load.skip().admit(now) {
-                    return Some(self.begin(index, reason));
-                }
+    /// Picks an endpoint that was not tried: that of the request's session or key; else a ready one that is not skipped, by the policy; if all
+    /// of those are skipped, any ready one; then those of weight 0, then draining ones, by the same rules. `None` if all were tried.
+    pub fn pick(&self, ask: &Ask<'_>, rng: &mut Rng) -> Option<Pick> {
+        if let Some(pick) = ask.home.and_then(|home| self.at_home(home, ask)) {
+            return Some(pick);
+        }
+        if let (Some(key), Some(hashing)) = (ask.key, &self.hashing)
+            && let Some(pick) = hashing.pick(key, ask, &self.members)
+        {
+            return Some(pick);
+        }
+        if let Some(zones) = &self.zones {
+            let tier = zones.draw(rng);
+            if let Some(pick) = self.among(tier, ask, rng) {
+                return Some(pick);
             }
-            if let Some(index) = self.choose(tier, rng, untried) {
-                let reason = if reason == Reason::Policy {
-                    Reason::Panic
-                } else {
-                    reason
-                };
-                return Some(self.begin(index, reason));
+        }
+        [&self.ready, &self.reserve, &self.draining]
+            .into_iter()
+            .find_map(|tier| self.among(tier, ask, rng).or_else(|| self.in_panic(tier, ask, rng)))
+    }
+
+    /// The endpoint of a session, as long as it serves.
+    fn at_home(&self, home: Home, ask: &Ask<'_>) -> Option<Pick> {
+        let member = self.members.get(home.index)?;
+        let serves = match member.role {
+            Role::Ready => true,
+            Role::Draining => home.keep_draining,
+        };
+        let good = serves && !ask.tried.contains(&member.load) && member.load.skip().admit(ask.now);
+        good.then(|| self.begin(home.index, Reason::Affinity, 1, ask.now))
+    }
+
+    /// A good endpoint of `tier`.
+    fn among(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<Pick> {
+        let of = self.candidates(tier, ask, false)?;
+        // Each round but the last finds an endpoint that is not good after all, and skips it.
+        for _ in 0..=tier.len() {
+            let chosen = self.choose(of, rng)?;
+            let load = &self.members[chosen.index].load;
+            match load.skip().status(ask.now) {
+                Status::Usable if load.hangs(ask.now) => load.skip().convicted(ask.now),
+                Status::Usable => {
+                    let reason = self.reason(tier, if chosen.floor { Reason::Floor } else { Reason::Policy });
+                    return Some(self.begin(chosen.index, reason, tier.len(), ask.now));
+                }
+                // Of several requests that see an endpoint whose skip is over, one gets to try it; for the others it is skipped again.
+                Status::Due if load.skip().admit(ask.now) => {
+                    return Some(self.begin(chosen.index, Reason::Trial, tier.len(), ask.now));
+                }
+                Status::Due | Status::Skipped => {}
             }
         }
         None
     }
 
-    fn choose(&self, tier: &Tier, rng: &mut Rng, usable: impl Fn(usize) -> bool) -> Option<usize> {
-        match self.policy {
-            Policy::RoundRobin => round_robin::choose(&tier.members, &tier.turn, usable),
-            Policy::LeastRequest => least_request::choose(&self.members, &tier.members, &self.clock, rng, usable),
+    /// Any endpoint of `tier`, though it is skipped.
+    fn in_panic(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<Pick> {
+        let of = self.candidates(tier, ask, true)?;
+        let chosen = self.choose(of, rng)?;
+        Some(self.begin(chosen.index, self.reason(tier, Reason::Panic), tier.len(), ask.now))
+    }
+
+    fn reason(&self, tier: &Tier, among_ready: Reason) -> Reason {
+        if std::ptr::eq(tier, &raw const self.reserve) {
+            Reason::Reserve
+        } else if std::ptr::eq(tier, &raw const self.draining) {
+            Reason::Draining
+        } else {
+            among_ready
         }
     }
 
-    fn begin(&self, index: usize, reason: Reason) -> Pick {
+    fn candidates<'a>(&'a self, tier: &'a Tier, ask: &Ask<'a>, panic: bool) -> Option<Candidates<'a>> {
+        if tier.is_empty() {
+            return None;
+        }
+        Some(Candidates {
+            all: &self.members,
+            tier,
+            now: ask.now,
+            tried: ask.tried,
+            panic,
+            slow_start: self.settings.slow_start.filter(|_| ask.now < self.eased_until),
+            held: ask.held,
+            clock: self.fleet.as_ref()?.clock.load(Relaxed),
+        })
+    }
+
+    fn choose(&self, of: Candidates<'_>, rng: &mut Rng) -> Option<least::Chosen> {
+        let plain = |index| least::Chosen { index, floor: false };
+        let fleet = self.fleet.as_ref()?;
+        match self.settings.policy {
+            Policy::RoundRobin => round_robin::choose(of).map(plain),
+            Policy::Random => crate::random::choose(of, rng).map(plain),
+            Policy::LeastRequest { choices } => least::choose(of, choices, rng, &LeastRequest(of)),
+            Policy::PeakEwma { decay, choices } => {
+                let usual = fleet.latency_bits().unwrap_or_default().exp2();
+                least::choose(of, choices, rng, &PeakEwma { of, decay, usual })
+            }
+            Policy::Adaptive => {
+                let cost = Adaptive {
+                    of,
+                    usual: fleet.latency_bits(),
+                    window: fleet.held_after(),
+                };
+                least::choose(of, None, rng, &cost)
+            }
+        }
+    }
+
+    fn begin(&self, index: usize, reason: Reason, candidates: usize, now: Time) -> Pick {
         Pick {
             index,
             reason,
-            open: self.members[index].load.begin(),
+            candidates: candidates as u32,
+            open: self.members[index].load.begin(now),
         }
+    }
+}
+
+/// Notes who became ready just now, and gives until when anybody is being eased in.
+fn begin(members: &[Member], before: Option<&Balancer>, settings: &Settings, now: Time) -> Time {
+    let Some(before) = before else {
+        return Time::default();
+    };
+    // What was ready when we began may have been ready for long.
+    let known = before.members.iter().any(|m| m.role == Role::Ready);
+    let was_ready = |member: &Member| {
+        let at = before.members.binary_search_by(|m| m.id.cmp(&member.id));
+        at.is_ok_and(|at| before.members[at].role == Role::Ready)
+    };
+    for member in members.iter().filter(|m| m.role == Role::Ready) {
+        if known && !was_ready(member) {
+            member.load.ready_since.store(now.as_micros().max(1), Relaxed);
+        }
+    }
+    let since = members.iter().map(|m| m.load.ready_since.load(Relaxed)).max();
+    let window = settings.slow_start.map(|SlowStart { window, .. }| window);
+    match (since, window) {
+        (Some(since), Some(window)) if since > 0 => Time::from_micros(since).plus(window),
+        _ => Time::default(),
+    }
+}
+
+/// Gives who never had a turn a place in the queue, from a random start, so that many proxies don't all begin with the same one.
+fn queue(members: &[Member], fleet: Option<&Fleet>, rng: &mut Rng) {
+    let Some(fleet) = fleet else {
+        return;
+    };
+    let n = members.len() as u64;
+    let clock = fleet.clock.fetch_max(1, Relaxed).max(1);
+    let start = rng.below(members.len()) as u64;
+    for (place, member) in (0u64..).zip(members) {
+        let turn = clock + (place + start) % n;
+        let _ = member.load.turn.compare_exchange(0, turn, Relaxed, Relaxed);
     }
 }

@@ -5,19 +5,40 @@
 //! is connected to must never come here.
 //!
 //! A [`Balancer`] is built anew whenever the endpoints change; what must survive the change is in each endpoint's [`Load`]
-//! (shared, kept by the endpoint's identity) and in the position that [`Balancer::next`] takes over.
+//! (shared, kept by the endpoint's identity), in their common [`Fleet`], and in the position that [`Balancer::next`] takes over.
 
+mod alias;
+mod average;
 mod balancer;
+mod candidates;
+mod fleet;
+mod hash;
+mod hashing;
+mod least;
 mod least_request;
 mod load;
+mod maglev;
+mod peak;
+mod pick;
+mod random;
+mod ring;
 mod rng;
 mod round_robin;
+mod sequence;
+mod settings;
 mod skip;
+mod tier;
 mod time;
+mod young;
+mod zones;
 
-pub use balancer::{Balancer, Member, Pick, Policy, Reason, Role, Tried};
-pub use least_request::FULL_SCAN;
-pub use load::{Load, Open};
+pub use balancer::Balancer;
+pub use fleet::Fleet;
+pub use hash::hash_key;
+pub use least::FULL_SCAN;
+pub use load::{Load, Open, Outcome};
+pub use pick::{Ask, Home, Pick, Reason, Tried};
 pub use rng::Rng;
+pub use settings::{Hash, Member, Policy, Role, Settings, SlowStart, Table};
 pub use skip::{Skip, Status};
 pub use time::Time;

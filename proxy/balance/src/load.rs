@@ -3,23 +3,85 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use crate::Skip;
+use crate::average::Average;
+use crate::peak::Peak;
+use crate::young::{Ticket, Young};
+use crate::{Fleet, Skip, Time};
 
-/// Open requests, picks and skip state of one endpoint.
+/// Open requests, picks, evidence and skip state of one endpoint.
 #[derive(Debug, Default)]
 pub struct Load {
+    fleet: Arc<Fleet>,
     open: AtomicU32,
     picks: AtomicU64,
-    /// When it was picked last, counted in picks of its set: who waited longest wins a tie.
+    young: Young,
+    /// When its turn is, counted in picks of its fleet: among equals, the one that is due first.
     pub(crate) turn: AtomicU64,
+    /// When it was picked last, in microseconds.
+    pub(crate) picked: AtomicU64,
+    /// When it became ready while others were, in microseconds; 0 where it was there from the beginning.
+    pub(crate) ready_since: AtomicU64,
+    /// What of a turn it saved up while it is eased in: 1/65536ths.
+    pub(crate) credit: AtomicU32,
+    /// Latency to a response's head, as a logarithm.
+    latency: Average,
+    pub(crate) peak: Peak,
+    /// How long it is left alone after an answer that spoke against it: milliseconds.
+    rest: AtomicU32,
+    /// Requests sent since the last answer, and when the first of them was.
+    waiting: AtomicU32,
+    waiting_since: AtomicU64,
+    /// Failures in a row.
+    failures: AtomicU32,
     skip: Skip,
 }
 
+/// What an answer says about the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It does its work.
+    Success,
+    /// It failed, and it was its own fault.
+    Failure,
+}
+
 impl Load {
-    /// Requests that are open there now.
+    /// Answers by which an endpoint's latency is forgotten.
+    const MEMORY: u32 = 16;
+    /// A latency this far above the fleet's, as a logarithm, is nothing yet: twice as long.
+    pub(crate) const TOLERANCE: f32 = 1.0;
+    /// How much more than its slowness counts against an endpoint: 10 × slower costs as much as 11 requests.
+    const STEEPNESS: f32 = 1.5;
+    /// The first and the longest time for which a slow endpoint is left alone before a request looks whether it still is.
+    const REST: (u32, u32) = (250, 8_000);
+
+    /// The state of an endpoint of `fleet` of which nothing is known yet.
+    pub fn new(fleet: Arc<Fleet>) -> Self {
+        Load {
+            fleet,
+            ..Load::default()
+        }
+    }
+
+    /// The state it shares with the other endpoints of its cluster.
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    /// Requests that are open there now, each upgraded connection counted as one for life.
     pub fn open(&self) -> u32 {
         self.open.load(Relaxed)
+    }
+
+    /// Open requests that were opened so lately that the endpoint must be at work on them.
+    pub fn young(&self, now: Time) -> u32 {
+        self.young.count(now, self.fleet.held_after())
+    }
+
+    pub(crate) fn young_within(&self, now: Time, window: Duration) -> u32 {
+        self.young.count(now, window)
     }
 
     /// Requests that were ever sent there.
@@ -32,28 +94,145 @@ impl Load {
         &self.skip
     }
 
+    /// How many times slower than its fleet it has been lately: 1 where it isn't, or nothing is known.
+    pub fn slowness(&self) -> f32 {
+        self.excess(self.fleet.latency_bits()).exp2()
+    }
+
+    /// The average (geometric mean) latency to a response's head lately; `None` before the first answer.
+    pub fn latency(&self) -> Option<Duration> {
+        let (average, samples) = self.latency.get();
+        (samples > 0).then(|| crate::average::from_bits(average))
+    }
+
+    /// What a request there costs against one at a usual endpoint, by its latency alone: 1 or more.
+    pub(crate) fn penalty(&self, fleet: Option<f32>) -> f32 {
+        let above = self.excess(fleet) - Self::TOLERANCE;
+        if above <= 0.0 {
+            1.0
+        } else {
+            (above * Self::STEEPNESS).exp2()
+        }
+    }
+
+    /// The latency above the fleet's, as a logarithm; 0 where it is below, or nothing is known.
+    fn excess(&self, fleet: Option<f32>) -> f32 {
+        match (self.latency.get(), fleet) {
+            ((_, 0), _) | (_, None) => 0.0,
+            ((own, _), Some(fleet)) => (own - fleet).max(0.0),
+        }
+    }
+
+    /// How long it is left alone if it is avoided for its latency.
+    pub(crate) fn rest(&self) -> Duration {
+        Duration::from_millis(self.rest.load(Relaxed).max(Self::REST.0).into())
+    }
+
+    /// Whether requests wait there for so long, and so many in a row, that it must hang.
+    pub(crate) fn hangs(&self, now: Time) -> bool {
+        let waiting = self.waiting.load(Relaxed);
+        if waiting < 3 {
+            return false;
+        }
+        let since = Time::from_micros(self.waiting_since.load(Relaxed));
+        waiting >= self.fleet.late_in_a_row() && now.since(since) > self.fleet.overdue()
+    }
+
     /// Counts a request there until the guard is dropped.
-    pub fn begin(self: &Arc<Self>) -> Open {
+    pub fn begin(self: &Arc<Self>, now: Time) -> Open {
         self.open.fetch_add(1, Relaxed);
+        self.begun(now)
+    }
+
+    /// Counts a request there if fewer than `bound` are open.
+    pub(crate) fn begin_below(self: &Arc<Self>, bound: u32, now: Time) -> Option<Open> {
+        let below = |open| (open < bound).then_some(open + 1);
+        self.open.fetch_update(Relaxed, Relaxed, below).ok()?;
+        Some(self.begun(now))
+    }
+
+    fn begun(self: &Arc<Self>, now: Time) -> Open {
+        self.fleet.opened();
         self.picks.fetch_add(1, Relaxed);
-        Open(Arc::clone(self))
+        self.picked.store(now.as_micros(), Relaxed);
+        if self.waiting.fetch_add(1, Relaxed) == 0 {
+            self.waiting_since.store(now.as_micros(), Relaxed);
+        }
+        Open {
+            ticket: self.young.open(now, self.fleet.held_after()),
+            began: now,
+            load: Arc::clone(self),
+        }
+    }
+
+    fn succeeded(&self, latency: Duration, now: Time) {
+        self.failures.store(0, Relaxed);
+        self.skip.succeeded();
+        let sample = self.fleet.answered(latency);
+        let excess = self.excess(self.fleet.latency_bits());
+        let above = sample - self.fleet.latency_bits().unwrap_or(sample);
+        if above > Self::TOLERANCE {
+            let longer = (2 * self.rest.load(Relaxed)).clamp(Self::REST.0, Self::REST.1);
+            self.rest.store(longer, Relaxed);
+        } else {
+            self.rest.store(0, Relaxed);
+        }
+        if excess > Self::TOLERANCE && above < Self::TOLERANCE {
+            // It may be over: believe it by half, which brings more requests to tell.
+            let (average, _) = self.latency.get();
+            self.latency.set((average + sample) / 2.0, 4);
+        } else {
+            self.latency.add(sample, Self::MEMORY);
+        }
+        let micros = latency.as_micros() as f32;
+        self.peak.observe(micros, now, self.fleet.decay());
+    }
+
+    fn failed(&self, now: Time) {
+        let row = self.failures.fetch_add(1, Relaxed) + 1;
+        if row >= self.fleet.failures_in_a_row() {
+            self.skip.convicted(now);
+        }
+        let usual = self.fleet.latency_bits().unwrap_or_default().exp2();
+        self.peak.observe(usual * Peak::FAILURE, now, self.fleet.decay());
     }
 }
 
 /// One open request at an endpoint, counted for as long as this lives.
 #[derive(Debug)]
 #[must_use = "the request counts as open only while this lives"]
-pub struct Open(Arc<Load>);
+pub struct Open {
+    load: Arc<Load>,
+    ticket: Ticket,
+    began: Time,
+}
 
 impl Open {
     /// The endpoint's state.
     pub fn load(&self) -> &Arc<Load> {
-        &self.0
+        &self.load
+    }
+
+    /// The head of its response came, or it failed. To be said once; a request that nobody answered says nothing.
+    pub fn answered(&self, outcome: Outcome, now: Time) {
+        self.load.waiting.store(0, Relaxed);
+        self.load.fleet.judged(outcome == Outcome::Failure);
+        match outcome {
+            Outcome::Success => self.load.succeeded(now.since(self.began), now),
+            Outcome::Failure => self.load.failed(now),
+        }
+    }
+
+    /// It ended as it should, body and all: how long it took tells what is usual here.
+    pub fn ended(&self, now: Time) {
+        self.load.fleet.ended(now.since(self.began));
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.load.young.close(self.ticket);
+        self.load.open.fetch_sub(1, Relaxed);
+        self.load.fleet.closed();
     }
 }

@@ -25,6 +25,12 @@ impl Rng {
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 
+    /// A number from 0 to 1, 1 excluded.
+    pub fn unit(&mut self) -> f32 {
+        // The 24 bits that an `f32` holds.
+        (self.next_u64() >> 40) as f32 / (1u32 << 24) as f32
+    }
+
     /// Two different numbers below `n`, each ordered pair as likely as any other. `n` is at least 2.
     pub fn two_below(&mut self, n: usize) -> (usize, usize) {
         let first = self.below(n);

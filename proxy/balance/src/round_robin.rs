@@ -1,20 +1,45 @@
-//! Round robin: each in turn. Source: as old as the field; the traps avoided are those of others: starting every proxy at the
-//! first endpoint, starting over at each update, giving a missing endpoint's share to its neighbour, and counting per thread.
+//! Round robin, smooth and weighted: each in turn. The order is computed once (`sequence`), so that a turn is one shared counter. The traps
+//! avoided are those of others: starting every proxy at the first endpoint, starting over at each update, giving a missing endpoint's
+//! share to its neighbour, counting per thread, letting a light endpoint wait for a whole period.
 //! Trade-off: knows nothing of load, so a slow endpoint collects requests.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-/// Takes the next turn of `members` that is `usable`. A turn that falls on an unusable one is used up, so that the turns of the others
-/// stay equally spaced. `None` if none is usable.
-pub(crate) fn choose(members: &[u32], turn: &AtomicU64, usable: impl Fn(usize) -> bool) -> Option<usize> {
-    let n = members.len() as u64;
-    for _ in 0..n {
-        let ticket = turn.fetch_add(1, Relaxed);
-        let index = members[(ticket % n) as usize] as usize;
-        if usable(index) {
+use crate::candidates::Candidates;
+
+/// One turn of an endpoint, in the parts in which it is saved up.
+const WHOLE: u32 = 1 << 16;
+/// How many turns of endpoints that are being eased in may pass unused, for each endpoint.
+const PASSED: usize = 8;
+
+/// Takes the next turn of a usable endpoint. A turn that falls on an unusable one is used up, so that the turns of the others stay equally
+/// spaced; one that is eased in uses the part of its turns that is its share. `None` if none is usable.
+pub(crate) fn choose(of: Candidates<'_>) -> Option<usize> {
+    let order = &of.tier.order;
+    let turns = order.len() * if of.slow_start.is_some() { PASSED } else { 1 };
+    for _ in 0..turns {
+        let ticket = of.tier.turn.fetch_add(1, Relaxed);
+        let place = order[(ticket % order.len() as u64) as usize];
+        let index = of.tier.members[place as usize] as usize;
+        if of.usable(index) && has_turn(of, index) {
             return Some(index);
         }
     }
     // Other threads may have taken all the turns that would have been good for us.
-    members.iter().map(|&i| i as usize).find(|&i| usable(i))
+    of.iter().next()
+}
+
+/// Whether an endpoint that is being eased in has saved up a whole turn.
+fn has_turn(of: Candidates<'_>, index: usize) -> bool {
+    let share = of.share(index);
+    if share >= 1.0 {
+        return true;
+    }
+    let part = (share * WHOLE as f32) as u32;
+    let saved = of.load(index).credit.fetch_add(part, Relaxed) + part;
+    if saved < WHOLE {
+        return false;
+    }
+    of.load(index).credit.fetch_sub(WHOLE, Relaxed);
+    true
 }

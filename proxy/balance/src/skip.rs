@@ -10,7 +10,7 @@ use crate::Time;
 ///
 /// A failure skips it for [`Skip::FIRST`]; each failure after that twice as long as the one before, up to [`Skip::MAX`]. When the
 /// time is over, one request may try it while the others still leave it out; its success ends the skipping, its failure prolongs it.
-/// A trial that never reports is given up after as long as the skip was.
+/// A trial that never reports counts as a failure: who hangs is tried more and more seldom.
 #[derive(Debug, Default)]
 pub struct Skip(AtomicU64);
 
@@ -75,10 +75,11 @@ impl Skip {
         if word.until > now.as_micros() {
             return false;
         }
+        let failures = word.failures.saturating_add(1);
         let trial = Word {
+            failures,
             trial: true,
-            until: now.plus(delay(word.failures)).as_micros(),
-            ..word
+            until: now.plus(delay(failures)).as_micros(),
         };
         self.0.compare_exchange(bits, trial.to_bits(), Relaxed, Relaxed).is_ok()
     }
@@ -91,7 +92,8 @@ impl Skip {
             if bits != 0 && !word.trial && word.until > now.as_micros() {
                 return;
             }
-            let failures = word.failures.saturating_add(1);
+            // A trial was counted as a failure when it began.
+            let failures = if word.trial { word.failures } else { word.failures.saturating_add(1) };
             let next = Word {
                 failures,
                 trial: false,
@@ -101,6 +103,23 @@ impl Skip {
                 Ok(_) => return,
                 Err(current) => bits = current,
             }
+        }
+    }
+
+    /// What its answers, or their lack, say leaves no doubt that it doesn't work. It begins with the second time: who could be
+    /// connected to and failed yet is not back in half a second.
+    pub fn convicted(&self, now: Time) {
+        let word = Word {
+            failures: 2,
+            trial: false,
+            until: now.plus(delay(2)).as_micros(),
+        };
+        if self
+            .0
+            .compare_exchange(0, word.to_bits(), Relaxed, Relaxed)
+            .is_err()
+        {
+            self.failed(now);
         }
     }
 
@@ -180,8 +199,10 @@ mod tests {
         let skip = Skip::default();
         skip.failed(at(0));
         assert!(skip.admit(at(500)));
-        assert_eq!(skip.status(at(999)), Status::Skipped);
-        assert!(skip.admit(at(1000)));
+        assert_eq!(skip.status(at(1499)), Status::Skipped, "now for twice as long");
+        assert!(skip.admit(at(1500)));
+        assert_eq!(skip.status(at(3499)), Status::Skipped);
+        assert!(skip.admit(at(3500)));
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! Moving averages in one atomic word, and durations as logarithms.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A moving average over samples, shared by all threads: the mean of the first ones, later an exponential one.
+#[derive(Debug, Default)]
+pub(crate) struct Average(AtomicU64);
+
+impl Average {
+    /// The average and how many samples it is of.
+    pub(crate) fn get(&self) -> (f32, u32) {
+        unpack(self.0.load(Relaxed))
+    }
+
+    /// Adds a sample. Each counts as much as any other up to `memory` of them, then the oldest fade.
+    pub(crate) fn add(&self, sample: f32, memory: u32) {
+        let mut word = self.0.load(Relaxed);
+        loop {
+            let (average, samples) = unpack(word);
+            let share = 1.0 / (samples + 1).min(memory) as f32;
+            let next = pack(average + (sample - average) * share, samples.saturating_add(1));
+            match self.0.compare_exchange_weak(word, next, Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(current) => word = current,
+            }
+        }
+    }
+
+    /// Sets the average, as if it were of `samples`.
+    pub(crate) fn set(&self, average: f32, samples: u32) {
+        self.0.store(pack(average, samples), Relaxed);
+    }
+}
+
+fn unpack(word: u64) -> (f32, u32) {
+    (f32::from_bits((word >> 32) as u32), word as u32)
+}
+
+fn pack(average: f32, samples: u32) -> u64 {
+    u64::from(average.to_bits()) << 32 | u64::from(samples)
+}
+
+/// A duration as the logarithm to base 2 of its microseconds: at least 0.
+pub(crate) fn bits(duration: Duration) -> f32 {
+    (duration.as_micros().max(1) as f32).log2()
+}
+
+/// The duration of a logarithm.
+pub(crate) fn from_bits(bits: f32) -> Duration {
+    // Below 2^50 µs, 35 years.
+    Duration::from_micros(bits.clamp(0.0, 50.0).exp2().round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_samples_are_averaged_the_later_ones_fade() {
+        let average = Average::default();
+        for sample in [1.0, 2.0, 3.0] {
+            average.add(sample, 4);
+        }
+        assert!((average.get().0 - 2.0).abs() < 1e-6);
+        for _ in 0..100 {
+            average.add(10.0, 4);
+        }
+        assert!((average.get().0 - 10.0).abs() < 1e-3);
+        assert_eq!(average.get().1, 103);
+    }
+
+    #[test]
+    fn durations_and_logarithms() {
+        for micros in [1, 1000, 1 << 20, 60_000_000] {
+            let duration = Duration::from_micros(micros);
+            let back = from_bits(bits(duration)).as_micros() as f64;
+            assert!((back / micros as f64 - 1.0).abs() < 0.001, "{micros} {back}");
+        }
+        assert_eq!(bits(Duration::ZERO), 0.0);
+    }
+}

@@ -1,0 +1,191 @@
+//! What the endpoints of one cluster tell of each other: how long a request usually takes there, how many fail. An endpoint is judged
+//! against its fleet, so that a wrong deployment or a slow database takes nobody out. Atomics only; one object for as long as
+//! the cluster lives.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::average::{Average, bits, from_bits};
+
+/// The shared state of a cluster's endpoints.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    /// Open requests at all endpoints.
+    open: AtomicU32,
+    /// Picks so far: the time by which algorithms tell who waited longest.
+    pub(crate) clock: AtomicU64,
+    /// Latency to a response's head, as a logarithm ([`bits`]).
+    latency: Average,
+    /// From a request's begin to its end, as a logarithm.
+    duration: Average,
+    /// Over which time peaks of latency fade, in milliseconds; set by the balancer. 0 is its default.
+    decay: AtomicU32,
+    /// Share of answers that are failures.
+    failures: Average,
+    /// Share of answers that took longer than [`Fleet::overdue`].
+    late: Average,
+}
+
+impl Fleet {
+    /// How far a single latency may lie from the average, as a logarithm: a long poll of 25 s counts as 32 × the average.
+    pub(crate) const CLIP: f32 = 5.0;
+    /// Answers by which the average latency is forgotten.
+    const MEMORY: u32 = 512;
+    /// An answer that takes this many times as long as the average is late.
+    const LATE: f32 = 10.0;
+    /// The shortest time after which an answer is late.
+    const LATE_MIN: Duration = Duration::from_millis(100);
+    /// A request that is open for this many times the usual duration is held rather than worked on.
+    const HELD: f32 = 8.0;
+    /// The shortest time after which a request is held.
+    const HELD_MIN: Duration = Duration::from_millis(250);
+    /// Over which time peaks of latency fade, unless said otherwise.
+    const DECAY: Duration = Duration::from_secs(10);
+    /// How improbable a row of bad answers has to be by mere chance before it counts against an endpoint.
+    const CHANCE: f32 = 1e-4;
+    /// The longest row that is asked for.
+    const ROW_MAX: u32 = 64;
+
+    /// Open requests at all endpoints.
+    pub fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts an answer; gives its latency as a logarithm, clipped around the average.
+    pub(crate) fn answered(&self, latency: Duration) -> f32 {
+        let late = latency > self.overdue();
+        self.late.add(f32::from(u8::from(late)), Self::MEMORY);
+        let value = bits(latency);
+        let (average, samples) = self.latency.get();
+        let clipped = if samples == 0 {
+            value
+        } else {
+            value.clamp(average - Self::CLIP, average + Self::CLIP)
+        };
+        self.latency.add(clipped, Self::MEMORY);
+        clipped
+    }
+
+    pub(crate) fn judged(&self, failed: bool) {
+        self.failures.add(f32::from(u8::from(failed)), Self::MEMORY);
+    }
+
+    pub(crate) fn ended(&self, duration: Duration) {
+        let value = bits(duration);
+        let (average, samples) = self.duration.get();
+        // Half of the requests decide, not the longest: a step of one bit each, whatever the distance.
+        let clipped = if samples == 0 {
+            value
+        } else {
+            value.clamp(average - 1.0, average + 1.0)
+        };
+        self.duration.add(clipped, 64);
+    }
+
+    /// The average latency to a response's head, as a logarithm; `None` before the first answer.
+    pub(crate) fn latency_bits(&self) -> Option<f32> {
+        let (average, samples) = self.latency.get();
+        (samples > 0).then_some(average)
+    }
+
+    /// The average (geometric mean) latency to a response's head; `None` before the first answer.
+    pub fn latency(&self) -> Option<Duration> {
+        self.latency_bits().map(from_bits)
+    }
+
+    pub(crate) fn set_decay(&self, decay: Duration) {
+        let millis = u32::try_from(decay.as_millis()).unwrap_or(u32::MAX);
+        self.decay.store(millis, Relaxed);
+    }
+
+    pub(crate) fn decay(&self) -> Duration {
+        match self.decay.load(Relaxed) {
+            0 => Self::DECAY,
+            millis => Duration::from_millis(millis.into()),
+        }
+    }
+
+    /// After how long an answer is late.
+    pub fn overdue(&self) -> Duration {
+        let usual = self.latency().unwrap_or_default();
+        usual.mul_f32(Self::LATE).max(Self::LATE_MIN)
+    }
+
+    /// After how long an open request is held: a long poll, a stream, a socket.
+    pub fn held_after(&self) -> Duration {
+        let (usual, samples) = self.duration.get();
+        if samples == 0 {
+            return Self::HELD_MIN;
+        }
+        from_bits(usual).mul_f32(Self::HELD).max(Self::HELD_MIN)
+    }
+
+    /// How many failures in a row can't be chance any more, as failures go here.
+    pub(crate) fn failures_in_a_row(&self) -> u32 {
+        row(self.failures.get().0, 3)
+    }
+
+    /// How many requests in a row may wait for late answers before it can't be chance any more.
+    pub(crate) fn late_in_a_row(&self) -> u32 {
+        row(self.late.get().0, 3)
+    }
+}
+
+/// The length of a row of events of probability `share` that comes by chance once in 10,000 times; `least` or more.
+fn row(share: f32, least: u32) -> u32 {
+    if share <= 0.0 {
+        return least;
+    }
+    if share >= 0.9 {
+        return Fleet::ROW_MAX;
+    }
+    let length = (Fleet::CHANCE.ln() / share.ln()).ceil();
+    (length as u32).clamp(least, Fleet::ROW_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_as_long_as_chance_needs() {
+        assert_eq!(row(0.0, 3), 3);
+        assert_eq!(row(0.01, 3), 3);
+        assert_eq!(row(0.2, 3), 6);
+        assert_eq!(row(0.5, 3), 14);
+        assert_eq!(row(0.95, 3), Fleet::ROW_MAX);
+    }
+
+    #[test]
+    fn a_long_poll_hardly_moves_the_average() {
+        let fleet = Fleet::default();
+        for n in 0..2000 {
+            let long = n % 20 == 0;
+            fleet.answered(Duration::from_millis(if long { 25_000 } else { 10 }));
+        }
+        let latency = fleet.latency().unwrap();
+        assert!(latency < Duration::from_millis(14), "{latency:?}");
+    }
+
+    #[test]
+    fn what_most_requests_take_decides_when_one_is_held() {
+        let fleet = Fleet::default();
+        for n in 0..2000 {
+            fleet.ended(Duration::from_millis(if n % 5 == 0 { 25_000 } else { 40 }));
+        }
+        let held = fleet.held_after();
+        assert!(held < Duration::from_secs(1), "{held:?}");
+        for _ in 0..2000 {
+            fleet.ended(Duration::from_secs(30));
+        }
+        assert!(fleet.held_after() > Duration::from_secs(60), "an app whose every request is long");
+    }
+}

@@ -1,0 +1,109 @@
+//! Requests with a key: the endpoint follows from the key, or is the next good one after it. With bounded load, an endpoint gets no more
+//! than its share of what is open times a factor (Mirrokni, Thorup, Zadimoghaddam 2016); what is beyond goes to the next.
+
+use std::sync::Arc;
+
+use crate::maglev::Maglev;
+use crate::pick::{Ask, Pick, Reason};
+use crate::ring::Ring;
+use crate::settings::{Hash, Member, Table};
+
+/// How many places after a key's own are looked at before the policy decides.
+const STEPS: usize = 256;
+
+/// A table over the ready endpoints.
+#[derive(Debug)]
+pub(crate) struct Hashing {
+    hash: Hash,
+    /// Whose table it is: identity and weight.
+    of: Vec<(Arc<str>, u32)>,
+    table: Arc<Built>,
+    /// The places among the members of those in the table.
+    places: Box<[u32]>,
+    weights: u64,
+}
+
+#[derive(Debug)]
+enum Built {
+    Nobody,
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+impl Hashing {
+    /// The table over the members at `ready`; that of `before` where nothing of it changed.
+    pub(crate) fn new(hash: Hash, members: &[Member], ready: &[u32], before: Option<&Hashing>) -> Self {
+        let of: Vec<(Arc<str>, u32)> = ready
+            .iter()
+            .map(|&place| &members[place as usize])
+            .map(|member| (Arc::clone(&member.id), member.weight))
+            .collect();
+        let table = match before.filter(|b| b.hash.table == hash.table && b.of == of) {
+            Some(before) => Arc::clone(&before.table),
+            None => Arc::new(Built::new(hash.table, &of)),
+        };
+        Hashing {
+            hash,
+            weights: of.iter().map(|&(_, weight)| u64::from(weight)).sum(),
+            of,
+            table,
+            places: ready.into(),
+        }
+    }
+
+    /// The endpoint of `key`, or the first after it that is good and has room. `None` if there is none near.
+    pub(crate) fn pick(&self, key: u64, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
+        match &*self.table {
+            Built::Nobody => None,
+            Built::Ring(ring) => self.first(ring.from(key), ask, members),
+            Built::Maglev(maglev) => self.first(maglev.from(key), ask, members),
+        }
+    }
+
+    fn first(&self, places: impl Iterator<Item = u32>, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
+        let mut own = None;
+        for place in places.take(STEPS) {
+            let home = *own.get_or_insert(place);
+            let index = self.places[place as usize] as usize;
+            let load = &members[index].load;
+            if ask.tried.contains(load) || !load.skip().admit(ask.now) {
+                continue;
+            }
+            if load.hangs(ask.now) {
+                load.skip().convicted(ask.now);
+                continue;
+            }
+            let bound = self.bound(place, load.fleet().open());
+            if let Some(open) = load.begin_below(bound, ask.now) {
+                return Some(Pick {
+                    index,
+                    reason: if place == home { Reason::Hash } else { Reason::Overflow },
+                    candidates: self.places.len() as u32,
+                    open,
+                });
+            }
+        }
+        None
+    }
+
+    /// The most requests that may be open at an endpoint when one more comes.
+    fn bound(&self, place: u32, open: u32) -> u32 {
+        let Some(percent) = self.hash.bound else {
+            return u32::MAX;
+        };
+        let weight = u64::from(self.of[place as usize].1);
+        let share = (u64::from(open) + 1) * weight * u64::from(percent);
+        u32::try_from(share.div_ceil(self.weights * 100)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Built {
+    fn new(table: Table, of: &[(Arc<str>, u32)]) -> Self {
+        let endpoints: Vec<(&str, u32)> = of.iter().map(|(id, weight)| (&**id, *weight)).collect();
+        match table {
+            _ if endpoints.is_empty() => Built::Nobody,
+            Table::Ring => Built::Ring(Ring::new(&endpoints)),
+            Table::Maglev => Built::Maglev(Maglev::new(&endpoints)),
+        }
+    }
+}
