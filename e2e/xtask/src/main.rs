@@ -3,6 +3,7 @@
 
 mod bench;
 mod deny;
+mod simulate;
 mod test;
 mod tests_counted;
 mod up;
@@ -53,6 +54,8 @@ enum Command {
         #[command(flatten)]
         way: Way,
     },
+    /// Runs every balancing algorithm in every simulated world, and prints the table of docs/algorithms.md.
+    Simulate(simulate::Simulate),
     /// Builds our images into the Docker daemon, and into the cluster's nodes if it is up.
     Images(Way),
     /// A bare cluster, without Tenbin on it.
@@ -143,6 +146,7 @@ fn run(context: &Context, command: Command) -> Result<()> {
         }
         Command::Test { only, way } => test::everything(context, &only, &way),
         Command::Bench { only, way } => bench::everything(context, only, &way),
+        Command::Simulate(simulate) => simulate::run(say, &context.root, simulate),
         Command::Images(way) => build_images(context, &way),
         Command::Cluster(ClusterCommand::Up(way)) => {
             let _lock = lock()?;

@@ -26,11 +26,6 @@ impl Average {
             }
         }
     }
-
-    /// Sets the average, as if it were of `samples`.
-    pub(crate) fn set(&self, average: f32, samples: u32) {
-        self.0.store(pack(average, samples), Relaxed);
-    }
 }
 
 fn unpack(word: u64) -> (f32, u32) {

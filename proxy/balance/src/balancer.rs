@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::adaptive::Adaptive;
 use crate::candidates::Candidates;
 use crate::hashing::Hashing;
 use crate::least;
-use crate::least_request::{Adaptive, LeastRequest, PeakEwma};
+use crate::least_request::LeastRequest;
+use crate::peak_ewma::{self, PeakEwma};
 use crate::pick::{Ask, Home, Pick, Reason};
 use crate::settings::{Member, Policy, Role, Settings, SlowStart};
 use crate::skip::Status;
@@ -188,8 +190,13 @@ impl Balancer {
             Policy::Random => crate::random::choose(of, rng).map(plain),
             Policy::LeastRequest { choices } => least::choose(of, choices, rng, &LeastRequest(of)),
             Policy::PeakEwma { decay, choices } => {
-                let usual = fleet.latency_bits().unwrap_or_default().exp2();
-                least::choose(of, choices, rng, &PeakEwma { of, decay, usual })
+                let usual = fleet.usual_peak();
+                least::choose(
+                    of,
+                    Some(choices.unwrap_or(peak_ewma::CHOICES)),
+                    rng,
+                    &PeakEwma { of, decay, usual },
+                )
             }
             Policy::Adaptive => {
                 let cost = Adaptive {
@@ -212,7 +219,7 @@ impl Balancer {
     }
 }
 
-/// Notes who became ready just now, and gives until when anybody is being eased in.
+/// Notes who became ready just now, has it tried if it was skipped, and gives until when anybody is being eased in.
 fn begin(members: &[Member], before: Option<&Balancer>, settings: &Settings, now: Time) -> Time {
     let Some(before) = before else {
         return Time::default();
@@ -226,6 +233,7 @@ fn begin(members: &[Member], before: Option<&Balancer>, settings: &Settings, now
     for member in members.iter().filter(|m| m.role == Role::Ready) {
         if known && !was_ready(member) {
             member.load.ready_since.store(now.as_micros().max(1), Relaxed);
+            member.load.skip().due(now);
         }
     }
     let since = members.iter().map(|m| m.load.ready_since.load(Relaxed)).max();

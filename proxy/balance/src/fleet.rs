@@ -16,6 +16,8 @@ pub struct Fleet {
     pub(crate) clock: AtomicU64,
     /// Latency to a response's head, as a logarithm ([`bits`]).
     latency: Average,
+    /// The peak-sensitive averages of endpoints after each answer, as logarithms.
+    peaks: Average,
     /// From a request's begin to its end, as a logarithm.
     duration: Average,
     /// Over which time peaks of latency fade, in milliseconds; set by the balancer. 0 is its default.
@@ -99,6 +101,15 @@ impl Fleet {
     /// The average (geometric mean) latency to a response's head; `None` before the first answer.
     pub fn latency(&self) -> Option<Duration> {
         self.latency_bits().map(from_bits)
+    }
+
+    pub(crate) fn peaked(&self, micros: f32) {
+        self.peaks.add(micros.max(1.0).log2(), Self::MEMORY);
+    }
+
+    /// What the peak-sensitive average of an endpoint usually is, in microseconds: that of a newcomer.
+    pub(crate) fn usual_peak(&self) -> f32 {
+        self.peaks.get().0.exp2()
     }
 
     pub(crate) fn set_decay(&self, decay: Duration) {
@@ -186,6 +197,9 @@ mod tests {
         for _ in 0..2000 {
             fleet.ended(Duration::from_secs(30));
         }
-        assert!(fleet.held_after() > Duration::from_secs(60), "an app whose every request is long");
+        assert!(
+            fleet.held_after() > Duration::from_secs(60),
+            "an app whose every request is long"
+        );
     }
 }

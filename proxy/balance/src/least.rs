@@ -14,9 +14,9 @@ use crate::settings::Policy;
 pub const FULL_SCAN: usize = 32;
 
 /// Nobody goes without a request for longer than this while others get theirs.
-const FLOOR: Duration = Duration::from_secs(8);
-/// Nor before three times its share of picks went to others.
-const FLOOR_ROUNDS: f32 = 3.0;
+pub(crate) const FLOOR: Duration = Duration::from_secs(8);
+/// Nor before so many times its share of picks went to others: where requests are few, most of them are not to be looks at a slow endpoint.
+const FLOOR_ROUNDS: f32 = 16.0;
 /// How often a candidate that is unusable or was drawn already is drawn again.
 const REDRAWS: u32 = 16;
 

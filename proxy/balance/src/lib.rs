@@ -7,6 +7,7 @@
 //! A [`Balancer`] is built anew whenever the endpoints change; what must survive the change is in each endpoint's [`Load`]
 //! (shared, kept by the endpoint's identity), in their common [`Fleet`], and in the position that [`Balancer::next`] takes over.
 
+mod adaptive;
 mod alias;
 mod average;
 mod balancer;
@@ -19,6 +20,7 @@ mod least_request;
 mod load;
 mod maglev;
 mod peak;
+mod peak_ewma;
 mod pick;
 mod random;
 mod ring;

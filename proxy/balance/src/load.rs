@@ -1,6 +1,7 @@
 //! The live state of one endpoint: what every picker of every thread knows about it. Atomics only, kept by the endpoint's identity
 //! for as long as it lives, whatever happens to the set around it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -33,8 +34,11 @@ pub struct Load {
     /// Requests sent since the last answer, and when the first of them was.
     waiting: AtomicU32,
     waiting_since: AtomicU64,
-    /// Failures in a row.
+    /// Failures in a row, and when the first of them was, in microseconds; 0 where the last answer was good.
     failures: AtomicU32,
+    failing_since: AtomicU64,
+    /// When the last answer came, in milliseconds modulo 2³².
+    answered: AtomicU32,
     skip: Skip,
 }
 
@@ -48,8 +52,8 @@ pub enum Outcome {
 }
 
 impl Load {
-    /// Answers by which an endpoint's latency is forgotten.
-    const MEMORY: u32 = 16;
+    /// Answers by which an endpoint's latency is forgotten, and the time by which it is: whichever is sooner.
+    const MEMORY: (u32, Duration) = (16, Duration::from_secs(1));
     /// A latency this far above the fleet's, as a logarithm, is nothing yet: twice as long.
     pub(crate) const TOLERANCE: f32 = 1.0;
     /// How much more than its slowness counts against an endpoint: 10 × slower costs as much as 11 requests.
@@ -159,42 +163,65 @@ impl Load {
             self.waiting_since.store(now.as_micros(), Relaxed);
         }
         Open {
-            ticket: self.young.open(now, self.fleet.held_after()),
+            young: Cell::new(Some(self.young.open(now, self.fleet.held_after()))),
             began: now,
             load: Arc::clone(self),
         }
     }
 
-    fn succeeded(&self, latency: Duration, now: Time) {
-        self.failures.store(0, Relaxed);
-        self.skip.succeeded();
+    fn succeeded(&self, began: Time, now: Time) {
+        // What it began before it began to fail says nothing about it now.
+        if self.failing_since.load(Relaxed) <= began.as_micros() {
+            self.failures.store(0, Relaxed);
+            self.failing_since.store(0, Relaxed);
+            self.skip.succeeded();
+        }
+        let latency = now.since(began);
         let sample = self.fleet.answered(latency);
-        let excess = self.excess(self.fleet.latency_bits());
-        let above = sample - self.fleet.latency_bits().unwrap_or(sample);
-        if above > Self::TOLERANCE {
+        let usual = self.fleet.latency_bits();
+        let is_slow = sample - usual.unwrap_or(sample) > Self::TOLERANCE;
+        let memory = self.memory(now);
+        if is_slow {
             let longer = (2 * self.rest.load(Relaxed)).clamp(Self::REST.0, Self::REST.1);
             self.rest.store(longer, Relaxed);
+            self.latency.add(sample, memory);
         } else {
-            self.rest.store(0, Relaxed);
+            self.rest.store(self.rest.load(Relaxed) / 2, Relaxed);
+            // Where it was slow it may be over: believe it by a third, which brings more requests to tell.
+            let memory = if self.excess(usual) > Self::TOLERANCE {
+                3
+            } else {
+                memory
+            };
+            self.latency.add(sample, memory);
         }
-        if excess > Self::TOLERANCE && above < Self::TOLERANCE {
-            // It may be over: believe it by half, which brings more requests to tell.
-            let (average, _) = self.latency.get();
-            self.latency.set((average + sample) / 2.0, 4);
-        } else {
-            self.latency.add(sample, Self::MEMORY);
-        }
-        let micros = latency.as_micros() as f32;
-        self.peak.observe(micros, now, self.fleet.decay());
+        self.peaked(latency.as_micros() as f32, now);
+    }
+
+    /// By how many answers its latency is forgotten, as often as they come.
+    fn memory(&self, now: Time) -> u32 {
+        let millis = (now.as_micros() / 1000) as u32;
+        let before = self.answered.swap(millis, Relaxed);
+        let gap = millis.wrapping_sub(before).max(1);
+        let (answers, time) = Self::MEMORY;
+        (time.as_millis() as u32 / gap).clamp(2, answers)
     }
 
     fn failed(&self, now: Time) {
         let row = self.failures.fetch_add(1, Relaxed) + 1;
+        if row == 1 {
+            self.failing_since.store(now.as_micros(), Relaxed);
+        }
         if row >= self.fleet.failures_in_a_row() {
             self.skip.convicted(now);
         }
         let usual = self.fleet.latency_bits().unwrap_or_default().exp2();
-        self.peak.observe(usual * Peak::FAILURE, now, self.fleet.decay());
+        self.peaked(usual * Peak::FAILURE, now);
+    }
+
+    fn peaked(&self, micros: f32, now: Time) {
+        let peak = self.peak.observe(micros, now, self.fleet.decay());
+        self.fleet.peaked(peak);
     }
 }
 
@@ -203,7 +230,8 @@ impl Load {
 #[must_use = "the request counts as open only while this lives"]
 pub struct Open {
     load: Arc<Load>,
-    ticket: Ticket,
+    /// Where it is counted as young, as long as it is to be.
+    young: Cell<Option<Ticket>>,
     began: Time,
 }
 
@@ -218,8 +246,19 @@ impl Open {
         self.load.waiting.store(0, Relaxed);
         self.load.fleet.judged(outcome == Outcome::Failure);
         match outcome {
-            Outcome::Success => self.load.succeeded(now.since(self.began), now),
+            Outcome::Success => self.load.succeeded(self.began, now),
             Outcome::Failure => self.load.failed(now),
+        }
+    }
+
+    /// It was upgraded: it stays open for long, and costs the endpoint little from now on.
+    pub fn held(&self) {
+        self.no_longer_young();
+    }
+
+    fn no_longer_young(&self) {
+        if let Some(ticket) = self.young.take() {
+            self.load.young.close(ticket);
         }
     }
 
@@ -231,7 +270,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.load.young.close(self.ticket);
+        self.no_longer_young();
         self.load.open.fetch_sub(1, Relaxed);
         self.load.fleet.closed();
     }

@@ -13,8 +13,8 @@ pub(crate) struct Peak(AtomicU64);
 impl Peak {
     /// A failure counts as this many times the fleet's usual latency.
     pub(crate) const FAILURE: f32 = 10.0;
-    /// Takes a sample in microseconds; older ones fade over `decay`.
-    pub(crate) fn observe(&self, sample: f32, now: Time, decay: Duration) {
+    /// Takes a sample in microseconds, older ones fading over `decay`; gives the average.
+    pub(crate) fn observe(&self, sample: f32, now: Time, decay: Duration) -> f32 {
         let mut word = self.0.load(Relaxed);
         loop {
             let next = match word {
@@ -33,7 +33,7 @@ impl Peak {
                 .0
                 .compare_exchange_weak(word, pack(next.max(1.0), now), Relaxed, Relaxed)
             {
-                Ok(_) => return,
+                Ok(_) => return next,
                 Err(current) => word = current,
             }
         }

@@ -32,7 +32,11 @@ pub(crate) fn sequence(weights: &[u32]) -> Box<[u32]> {
             && release <= turn
         {
             waiting.pop();
-            due.push(Reverse((deadline(nth, weights[place as usize], total, count), place, nth)));
+            due.push(Reverse((
+                deadline(nth, weights[place as usize], total, count),
+                place,
+                nth,
+            )));
         }
         let Some(Reverse((_, place, nth))) = due.pop() else {
             continue;
@@ -99,9 +103,8 @@ pub(crate) fn start(order: &[u32], places: usize, rng: &mut Rng) -> usize {
             lowest[place] = lowest[place].min(above[place]);
         }
     }
-    let within = |above: &Vec<i64>| {
-        (0..places).all(|p| highest[p] - above[p] <= length && above[p] - lowest[p] <= length)
-    };
+    let within =
+        |above: &Vec<i64>| (0..places).all(|p| highest[p] - above[p] <= length && above[p] - lowest[p] <= length);
     let good: Vec<usize> = (0..total).filter(|&at| within(&history[at])).collect();
     good.get(rng.below(good.len())).copied().unwrap_or(0)
 }

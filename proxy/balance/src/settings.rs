@@ -21,23 +21,23 @@ pub struct Settings {
 /// The algorithm that picks among good endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Policy {
-    /// Least active requests, by latency, age of open requests and failures; see [`crate::adaptive`].
+    /// Least active requests, by latency, age of open requests and failures (module `adaptive`).
     #[default]
     Adaptive,
-    /// Each in turn by its weight, from a random start; see [`crate::round_robin`].
+    /// Each in turn by its weight, from a random start (`round_robin`).
     RoundRobin,
-    /// Any, by its weight.
+    /// Any, by its weight (`random`).
     Random,
-    /// The fewest open requests; see [`crate::least_request`].
+    /// The fewest open requests (`least_request`).
     LeastRequest {
         /// How many distinct ones are compared, 2 to [`Policy::CHOICES_MAX`]; all of up to [`crate::FULL_SCAN`], else 2, unless given.
         choices: Option<u32>,
     },
-    /// Least latency times open requests; see [`crate::peak_ewma`].
+    /// Least latency times open requests (`peak_ewma`).
     PeakEwma {
         /// Over which time a peak is forgotten.
         decay: Duration,
-        /// As for [`Policy::LeastRequest`].
+        /// How many distinct ones are compared, 2 to [`Policy::CHOICES_MAX`]; 2 unless given.
         choices: Option<u32>,
     },
 }
@@ -60,9 +60,9 @@ pub struct Hash {
 /// How a key becomes an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// See [`crate::ring`].
+    /// A ring of points (`ring`).
     Ring,
-    /// See [`crate::maglev`].
+    /// A table of slots (`maglev`).
     Maglev,
 }
 

@@ -93,7 +93,11 @@ impl Skip {
                 return;
             }
             // A trial was counted as a failure when it began.
-            let failures = if word.trial { word.failures } else { word.failures.saturating_add(1) };
+            let failures = if word.trial {
+                word.failures
+            } else {
+                word.failures.saturating_add(1)
+            };
             let next = Word {
                 failures,
                 trial: false,
@@ -114,13 +118,22 @@ impl Skip {
             trial: false,
             until: now.plus(delay(2)).as_micros(),
         };
-        if self
-            .0
-            .compare_exchange(0, word.to_bits(), Relaxed, Relaxed)
-            .is_err()
-        {
+        if self.0.compare_exchange(0, word.to_bits(), Relaxed, Relaxed).is_err() {
             self.failed(now);
         }
+    }
+
+    /// Somebody who should know says that it works again: one request may try it now.
+    pub fn due(&self, now: Time) {
+        let due = |bits| {
+            let word = Word {
+                trial: false,
+                until: now.as_micros(),
+                ..Word::from_bits(bits)
+            };
+            (bits != 0).then_some(word.to_bits())
+        };
+        let _ = self.0.fetch_update(Relaxed, Relaxed, due);
     }
 
     /// The endpoint was connected to: nothing is held against it any more.
@@ -203,6 +216,19 @@ mod tests {
         assert!(skip.admit(at(1500)));
         assert_eq!(skip.status(at(3499)), Status::Skipped);
         assert!(skip.admit(at(3500)));
+    }
+
+    #[test]
+    fn who_is_ready_again_is_tried_at_once() {
+        let skip = Skip::default();
+        skip.due(at(1));
+        assert_eq!(skip.status(at(1)), Status::Usable, "nothing was held against it");
+        skip.failed(at(1));
+        skip.due(at(2));
+        assert!(skip.admit(at(2)));
+        assert!(!skip.admit(at(2)), "by one request");
+        skip.failed(at(3));
+        assert_eq!(skip.explain(at(3)).unwrap().0, 2, "and what was known is not forgotten");
     }
 
     #[test]

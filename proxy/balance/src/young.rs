@@ -132,7 +132,11 @@ mod tests {
         assert_eq!(young.count(at(500), WINDOW), 0);
         let fourth = young.open(at(600), WINDOW);
         young.close(second);
-        assert_eq!(young.count(at(600), WINDOW), 1, "the second's span was taken over by the fourth's");
+        assert_eq!(
+            young.count(at(600), WINDOW),
+            1,
+            "the second's span was taken over by the fourth's"
+        );
         young.close(fourth);
         assert_eq!(young.count(at(600), WINDOW), 0);
     }

@@ -27,7 +27,12 @@ impl Zones {
         if zones.contains_key("") || !zones.contains_key(own) || zones.len() < 2 {
             return None;
         }
-        let weight = |places: &[u32]| places.iter().map(|&p| f64::from(members[p as usize].weight)).sum::<f64>();
+        let weight = |places: &[u32]| {
+            places
+                .iter()
+                .map(|&p| f64::from(members[p as usize].weight))
+                .sum::<f64>()
+        };
         let total = weight(ready);
         let even = 1.0 / zones.len() as f64;
         let capacity: Vec<f64> = zones.values().map(|places| weight(places) / total).collect();

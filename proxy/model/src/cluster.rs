@@ -61,7 +61,7 @@ pub enum Policy {
     PeakEwma {
         /// Over which time a peak is forgotten: [`Policy::DEFAULT_DECAY`] by default; 100 ms to 10 minutes.
         decay: Duration,
-        /// As for [`Policy::LeastRequest`].
+        /// How many distinct random endpoints are compared, 2 to 100; 2 unless given.
         choices: Option<u32>,
     },
 }
