@@ -1,5 +1,5 @@
-//! Whether an endpoint is left out after it could not be connected to, and for how long. One word, no lock.
-//! What counts as a failure is the caller's business.
+//! Whether an endpoint is left out after it could not be connected to, or its answers spoke against it, and for how long. One word, no
+//! lock. What counts as a failure is the caller's business.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -25,28 +25,31 @@ pub enum Status {
     Skipped,
 }
 
-/// [`Skip`]'s word taken apart: failures in a row in bits 0–7, an open trial in bit 8, the end in microseconds above. 0: usable.
+/// [`Skip`]'s word taken apart: failures in a row in bits 0–7, an open trial in bit 8, whether its answers (or their lack) spoke against it in
+/// bit 9, the end in microseconds above. 0: usable.
 #[derive(Clone, Copy)]
 struct Word {
     failures: u8,
     trial: bool,
+    convicted: bool,
     until: u64,
 }
 
-const UNTIL_SHIFT: u32 = 9;
+const UNTIL_SHIFT: u32 = 10;
 
 impl Word {
     fn from_bits(bits: u64) -> Self {
         Word {
             failures: (bits & 0xff) as u8,
             trial: bits & 0x100 != 0,
+            convicted: bits & 0x200 != 0,
             until: bits >> UNTIL_SHIFT,
         }
     }
 
     fn to_bits(self) -> u64 {
         let until = self.until.min(u64::MAX >> UNTIL_SHIFT);
-        u64::from(self.failures) | u64::from(self.trial) << 8 | until << UNTIL_SHIFT
+        u64::from(self.failures) | u64::from(self.trial) << 8 | u64::from(self.convicted) << 9 | until << UNTIL_SHIFT
     }
 }
 
@@ -79,6 +82,7 @@ impl Skip {
         let trial = Word {
             failures,
             trial: true,
+            convicted: word.convicted,
             until: now.plus(delay(failures)).as_micros(),
         };
         self.0.compare_exchange(bits, trial.to_bits(), Relaxed, Relaxed).is_ok()
@@ -101,6 +105,7 @@ impl Skip {
             let next = Word {
                 failures,
                 trial: false,
+                convicted: word.convicted,
                 until: now.plus(delay(failures)).as_micros(),
             };
             match self.0.compare_exchange_weak(bits, next.to_bits(), Relaxed, Relaxed) {
@@ -116,6 +121,7 @@ impl Skip {
         let word = Word {
             failures: 2,
             trial: false,
+            convicted: true,
             until: now.plus(delay(2)).as_micros(),
         };
         if self.0.compare_exchange(0, word.to_bits(), Relaxed, Relaxed).is_err() {
@@ -136,7 +142,15 @@ impl Skip {
         let _ = self.0.fetch_update(Relaxed, Relaxed, due);
     }
 
-    /// The endpoint was connected to: nothing is held against it any more.
+    /// The endpoint was connected to: if that was what it failed at, nothing is held against it any more.
+    pub fn connected(&self) {
+        let bits = self.0.load(Relaxed);
+        if bits != 0 && !Word::from_bits(bits).convicted {
+            let _ = self.0.compare_exchange(bits, 0, Relaxed, Relaxed);
+        }
+    }
+
+    /// The endpoint did its work: nothing is held against it any more.
     pub fn succeeded(&self) {
         if self.0.load(Relaxed) != 0 {
             self.0.store(0, Relaxed);
@@ -194,6 +208,27 @@ mod tests {
         assert_eq!(skip.status(at(0)), Status::Usable);
         skip.failed(at(1));
         assert_eq!(skip.explain(at(1)).unwrap(), (1, Skip::FIRST));
+    }
+
+    #[test]
+    fn a_connection_does_not_acquit_whose_answers_spoke_against_it() {
+        let skip = Skip::default();
+        skip.failed(at(0));
+        skip.connected();
+        assert_eq!(skip.status(at(0)), Status::Usable);
+        skip.convicted(at(0));
+        skip.connected();
+        assert_eq!(skip.status(at(999)), Status::Skipped);
+        assert!(skip.admit(at(1000)));
+        skip.connected();
+        skip.failed(at(1001));
+        assert_eq!(
+            skip.explain(at(1001)).unwrap(),
+            (3, Duration::from_secs(2)),
+            "its trial failed"
+        );
+        skip.succeeded();
+        assert_eq!(skip.status(at(1001)), Status::Usable);
     }
 
     #[test]
