@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
 use sha2::{Digest, Sha256};
-use tenbin_model::{Affinity, Kind, Resource, ResourceName, xds};
+use tenbin_model::{Kind, Resource, ResourceName, xds};
 
 /// The version of a resource: a hash of its wire form, so that every operator replica gives the same content the same version
 /// and a proxy that moves between them is sent nothing anew.
@@ -81,10 +81,7 @@ fn names(resource: &Resource) -> Vec<ResourceName> {
             let clusters: BTreeSet<&ResourceName> = routes.map(|route| &route.cluster).collect();
             clusters.into_iter().cloned().collect()
         }
-        Resource::Cluster(cluster) => match &cluster.balancing.affinity {
-            Some(Affinity::Cookie(cookie)) => vec![cookie.keys.clone()],
-            Some(Affinity::Hash { .. }) | None => Vec::new(),
-        },
+        Resource::Cluster(cluster) => cluster.keys().cloned().into_iter().collect(),
         Resource::Keys(_) | Resource::Endpoints(_) => Vec::new(),
     }
 }

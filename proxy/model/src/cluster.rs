@@ -29,6 +29,16 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// The session keys that it names.
+    pub fn keys(&self) -> Option<&ResourceName> {
+        match self.balancing.affinity.as_ref()? {
+            Affinity::Cookie(cookie) => Some(&cookie.keys),
+            Affinity::Hash { .. } => None,
+        }
+    }
+}
+
 /// How an endpoint is chosen for a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Balancing {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenbin_balance::Rng;
-use tenbin_model::{Affinity, EndpointSet, Kind, Resource, ResourceName, RouteTable, SessionKeys, Update};
+use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, RouteTable, SessionKeys, Update};
 
 use super::cluster::{Given, Known};
 use super::{Bootstrap, Cluster, PortStats, Router};
@@ -198,7 +198,9 @@ impl Received {
     /// What was received for a cluster.
     fn given(&self, name: &ResourceName) -> Given<'_> {
         let settings = self.clusters.get(name).map(|cluster| &**cluster);
-        let keys = settings.and_then(keys_of).and_then(|keys| self.keys.get(keys));
+        let keys = settings
+            .and_then(tenbin_model::Cluster::keys)
+            .and_then(|keys| self.keys.get(keys));
         Given {
             settings,
             set: self.endpoints.get(name).map(|set| &**set),
@@ -247,18 +249,10 @@ impl Received {
                 }
             }
         }
-        let uses = |cluster: &tenbin_model::Cluster| keys_of(cluster).is_some_and(|name| keys.contains(name));
+        let uses = |cluster: &tenbin_model::Cluster| cluster.keys().is_some_and(|name| keys.contains(name));
         let users = self.clusters.iter().filter(|(_, cluster)| uses(cluster));
         touched.extend(users.map(|(name, _)| name.clone()));
         touched
-    }
-}
-
-/// The keys that a cluster names.
-fn keys_of(cluster: &tenbin_model::Cluster) -> Option<&ResourceName> {
-    match cluster.balancing.affinity.as_ref()? {
-        Affinity::Cookie(cookie) => Some(&cookie.keys),
-        Affinity::Hash { .. } => None,
     }
 }
 

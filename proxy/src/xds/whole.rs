@@ -97,6 +97,14 @@ impl Resources {
         table.into_iter().flat_map(named)
     }
 
+    /// The keys that a cluster names.
+    fn keys_of(&self, cluster: &ResourceName) -> Option<&ResourceName> {
+        match self.get(Kind::Cluster, cluster).map(|entry| &entry.resource) {
+            Some(Resource::Cluster(cluster)) => cluster.keys(),
+            _ => None,
+        }
+    }
+
     /// The update that leads from `self` to `next`.
     pub(super) fn update_to(&self, next: &Resources) -> Update {
         let mut update = Update::default();
@@ -135,16 +143,21 @@ pub(super) fn wanted(
         .iter()
         .flat_map(|table| both.into_iter().flat_map(|r| r.clusters_of(table)));
     let clusters: BTreeSet<ResourceName> = clusters.cloned().collect();
+    let keys = clusters
+        .iter()
+        .flat_map(|cluster| both.into_iter().filter_map(|r| r.keys_of(cluster)));
+    let keys: BTreeSet<ResourceName> = keys.cloned().collect();
     let mut wanted: [BTreeSet<ResourceName>; Kind::ALL.len()] = Default::default();
     wanted[Kind::Listener as usize] = roots.iter().cloned().collect();
     wanted[Kind::Routes as usize] = tables;
     wanted[Kind::Endpoints as usize].clone_from(&clusters);
     wanted[Kind::Cluster as usize] = clusters;
+    wanted[Kind::Keys as usize] = keys;
     wanted
 }
 
-/// The newest whole set: every listener's table and every route's cluster is in it, with its endpoints or the knowledge that
-/// there are none.
+/// The newest whole set: every listener's table and every route's cluster is in it, with its endpoints and keys or the knowledge
+/// that there are none.
 pub(super) fn newest(roots: &[ResourceName], received: &Received, used: &Resources) -> Resources {
     let mut choice = Choice {
         received,
@@ -163,8 +176,14 @@ pub(super) fn is_whole(roots: &[ResourceName], resources: &Resources) -> bool {
         resources: resources.clone(),
         ..Received::default()
     };
-    // A cluster may be in use without endpoints.
-    received.absent[Kind::Endpoints as usize] = resources.of(Kind::Cluster).keys().cloned().collect();
+    // A cluster may be in use without endpoints, and without keys.
+    let clusters = resources.of(Kind::Cluster).keys();
+    received.absent[Kind::Keys as usize] = clusters
+        .clone()
+        .filter_map(|name| resources.keys_of(name))
+        .cloned()
+        .collect();
+    received.absent[Kind::Endpoints as usize] = clusters.cloned().collect();
     newest(roots, &received, &Resources::default()) == *resources
 }
 
@@ -208,22 +227,42 @@ impl Choice<'_> {
         false
     }
 
-    /// It is in use, or has come with its endpoints.
+    /// It is in use, or has come with its endpoints and keys.
     fn has_cluster(&self, name: &ResourceName) -> bool {
-        let has_endpoints = self.received.resources.get(Kind::Endpoints, name).is_some()
-            || self.received.absent[Kind::Endpoints as usize].contains(name);
-        let arrived = self.received.resources.get(Kind::Cluster, name).is_some() && has_endpoints;
+        let arrived = self.has_come(name) && self.is_settled(Kind::Endpoints, name);
         arrived || self.used.get(Kind::Cluster, name).is_some()
     }
 
+    /// The newest version of a cluster can be used: what seals its session cookies is here, or known not to be.
+    fn has_come(&self, name: &ResourceName) -> bool {
+        let received = &self.received.resources;
+        let keys = received.keys_of(name);
+        received.get(Kind::Cluster, name).is_some()
+            && keys.is_none_or(|keys| self.is_settled(Kind::Keys, keys) || self.used.get(Kind::Keys, keys).is_some())
+    }
+
+    /// It has come, or there is none.
+    fn is_settled(&self, kind: Kind, name: &ResourceName) -> bool {
+        self.received.resources.get(kind, name).is_some() || self.received.absent[kind as usize].contains(name)
+    }
+
+    /// The newest version of a cluster that can be used, with the newest endpoints and keys.
     fn cluster(&mut self, name: &ResourceName) {
-        for kind in [Kind::Cluster, Kind::Endpoints] {
-            let newest = self
-                .received
-                .resources
-                .get(kind, name)
-                .or_else(|| self.used.get(kind, name));
-            self.next.0[kind as usize].extend(newest.map(|entry| (name.clone(), Arc::clone(entry))));
+        let from = match self.has_come(name) {
+            true => &self.received.resources,
+            false => self.used,
+        };
+        let mut parts = vec![from.get(Kind::Cluster, name), self.newest(Kind::Endpoints, name)];
+        parts.extend(from.keys_of(name).map(|keys| self.newest(Kind::Keys, keys)));
+        let parts: Vec<Arc<Entry>> = parts.into_iter().flatten().cloned().collect();
+        for part in parts {
+            self.next.insert(part);
         }
+    }
+
+    /// What came last; else what is in use.
+    fn newest(&self, kind: Kind, name: &ResourceName) -> Option<&Arc<Entry>> {
+        let received = self.received.resources.get(kind, name);
+        received.or_else(|| self.used.get(kind, name))
     }
 }

@@ -6,7 +6,7 @@ use proptest::sample::Index;
 use tenbin_model::{Resource, xds};
 
 use super::*;
-use crate::xds::session::tests::{WEB, cluster, endpoints, listener, name, routes};
+use crate::xds::session::tests::{WEB, cluster, endpoints, keys, listener, name, routes, sticky};
 
 fn owner() -> Owner {
     Owner {
@@ -35,6 +35,20 @@ fn whole(clusters: &[&str]) -> Vec<Resource> {
         resources.extend([self::cluster(cluster, 1), endpoints(cluster, last)]);
     }
     resources
+}
+
+#[test]
+fn session_keys_are_saved_with_their_cluster() {
+    let mut resources = whole(&["a"]);
+    resources[2] = sticky("a", "k");
+    let without = kept(&resources, "v", 7);
+    let bytes = without.encode(&owner()).unwrap();
+    assert_eq!(Kept::decode(&owner(), &bytes), Ok(without), "nobody has keys");
+    resources.push(keys("k", 1));
+    let with = kept(&resources, "v", 7);
+    assert_eq!(Kept::decode(&owner(), &with.encode(&owner()).unwrap()), Ok(with));
+    resources.push(keys("other", 1));
+    assert!(refusal(&body_of(&resources)).contains("not a whole set"));
 }
 
 fn saved() -> Vec<u8> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use envoy_types::pb::google::protobuf::Any;
 use tenbin_model::{
-    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Policy, Resource, Route,
-    RouteTable, VirtualHost, xds,
+    Affinity, Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, OnDead, OnDrain, Policy,
+    Resource, Route, RouteTable, SameSite, SessionCookie, SessionKey, SessionKeys, VirtualHost, xds,
 };
 
 use super::*;
@@ -52,6 +52,38 @@ pub(crate) fn cluster(text: &str, seconds: u64) -> Resource {
             ..Balancing::default()
         },
         connect_timeout: Duration::from_secs(seconds),
+    })
+}
+
+/// A cluster with a session cookie sealed by `keys`.
+pub(crate) fn sticky(text: &str, keys: &str) -> Resource {
+    let cookie = SessionCookie {
+        name: SessionCookie::DEFAULT_NAME.to_owned(),
+        path: "/".to_owned(),
+        ttl: None,
+        same_site: SameSite::Lax,
+        secure: false,
+        http_only: true,
+        on_drain: OnDrain::Keep,
+        on_dead: OnDead::Rebalance,
+        keys: name(keys),
+    };
+    Resource::Cluster(Cluster {
+        balancing: Balancing {
+            affinity: Some(Affinity::Cookie(cookie)),
+            ..Balancing::default()
+        },
+        ..Cluster::new(name(text))
+    })
+}
+
+pub(crate) fn keys(text: &str, secret: u8) -> Resource {
+    Resource::Keys(SessionKeys {
+        name: name(text),
+        keys: vec![SessionKey {
+            id: secret.into(),
+            secret: [secret; 32],
+        }],
     })
 }
 
@@ -202,6 +234,58 @@ fn a_cluster_that_has_no_endpoints_to_wait_for_is_whole() {
     session.on_response(set(&cluster("a", 1)));
     let judged = session.on_response(gone(Kind::Endpoints, "a"));
     assert_eq!(changes(&judged).0.len(), 3);
+}
+
+#[test]
+fn a_cluster_with_a_session_cookie_waits_for_its_keys() {
+    let mut session = session();
+    session.on_response(set(&listener(WEB)));
+    session.on_response(set(&routes(WEB, &["a"])));
+    session.on_response(set(&endpoints("a", 1)));
+    let judged = session.on_response(set(&sticky("a", "k")));
+    assert_eq!(judged.update, None);
+    assert_eq!(asked(&judged.requests[1..]), [(Kind::Keys, vec!["k"], vec![])]);
+    let judged = session.on_response(set(&keys("k", 1)));
+    let (set, _) = changes(&judged);
+    assert_eq!(set[..2], [(Kind::Keys, "k"), (Kind::Cluster, "a")]);
+    assert_eq!(set.len(), 5);
+}
+
+#[test]
+fn a_cluster_that_has_no_keys_to_wait_for_is_whole() {
+    let mut session = serving();
+    assert_eq!(
+        session.on_response(set(&sticky("a", "k"))).update,
+        None,
+        "the one without a cookie is in use until the keys are here"
+    );
+    let judged = session.on_response(gone(Kind::Keys, "k"));
+    assert_eq!(changes(&judged), (vec![(Kind::Cluster, "a")], vec![]));
+    let judged = session.on_response(set(&keys("k", 1)));
+    assert_eq!(changes(&judged), (vec![(Kind::Keys, "k")], vec![]));
+}
+
+#[test]
+fn keys_stay_while_they_are_named_and_go_with_their_cluster() {
+    let mut session = serving();
+    session.on_response(set(&sticky("a", "k")));
+    session.on_response(set(&keys("k", 1)));
+    let judged = session.on_response(set(&keys("k", 2)));
+    assert_eq!(changes(&judged), (vec![(Kind::Keys, "k")], vec![]), "they rotate alone");
+    assert_eq!(session.on_response(gone(Kind::Keys, "k")).update, None, "still named");
+    let judged = session.on_response(set(&cluster("a", 1)));
+    assert_eq!(changes(&judged), (vec![(Kind::Cluster, "a")], vec![(Kind::Keys, "k")]));
+    assert_eq!(asked(&judged.requests[1..]), [(Kind::Keys, vec![], vec!["k"])]);
+}
+
+#[test]
+fn nothing_that_can_be_printed_shows_a_secret() {
+    let mut session = serving();
+    session.on_response(set(&sticky("a", "k")));
+    let judged = session.on_response(set(&keys("k", 171)));
+    let shown = format!("{session:?} {judged:?} {:?}", session.kept(0));
+    assert!(shown.contains("SessionKey(171)"), "{shown}");
+    assert!(!shown.contains("171, 171") && !shown.contains("\\xab"), "{shown}");
 }
 
 #[test]
