@@ -5,15 +5,20 @@
     reason = "the derive of a schema repeats each struct, `pub` included, inside a function"
 )]
 
+mod affinity;
+mod balancing;
 mod embedded;
 mod probe;
 mod rollout;
+mod rules;
 mod spec;
 mod status;
 
+pub use affinity::{Affinity, AffinityType, Cookie, HeaderKey, IssuedBy, OnDead, OnDrain, QueryParamKey, SameSite};
+pub use balancing::{Algorithm, AlgorithmConfig, SlowStart, SourceIp, TrafficDistribution};
 pub use probe::{GrpcProbe, HealthProbe, HttpProbe, TcpProbe};
 pub use rollout::Rollout;
-pub use spec::{Algorithm, AppPort, AppProtocol, BalancedApp, BalancedAppSpec, ProxySpec};
+pub use spec::{AppPort, AppProtocol, BalancedApp, BalancedAppSpec, ProxySpec};
 pub use status::{BalancedAppStatus, EndpointCounts, ProxyCounts};
 
 /// The API group of all our resources, and the prefix of our labels and annotations.

@@ -8,7 +8,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BalancedAppStatus, HealthProbe, Rollout, embedded};
+use crate::{
+    Affinity, Algorithm, AlgorithmConfig, BalancedAppStatus, HealthProbe, Rollout, TrafficDistribution, embedded, rules,
+};
 
 /// What to run, how many of it, and how requests are balanced over the replicas.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +44,7 @@ use crate::{BalancedAppStatus, HealthProbe, Rollout, embedded};
     printcolumn(
         name = "Algorithm",
         type_ = "string",
-        json_path = ".spec.algorithm",
+        json_path = ".status.algorithm",
         description = "How a replica is picked for a request"
     ),
     printcolumn(
@@ -68,6 +70,13 @@ use crate::{BalancedAppStatus, HealthProbe, Rollout, embedded};
     ))
 )]
 #[x_kube(
+    validation = rules::hashing_needs_a_key(),
+    validation = rules::source_ip_hash_is_its_own_affinity(),
+    validation = rules::choice_count_is_read(),
+    validation = rules::decay_is_read(),
+    validation = rules::balance_factor_is_read(),
+    validation = rules::source_ip_is_read(),
+    validation = rules::slow_start_is_read(),
     validation = Rule::new(
         "!has(self.healthProbe) || !has(self.healthProbe.port) || self.ports.exists(p, p.name == self.healthProbe.port)"
     )
@@ -148,10 +157,33 @@ pub struct BalancedAppSpec {
     )]
     pub ports: Vec<AppPort>,
 
-    /// How a replica is picked for a request. `LeastRequest` (the default): the one with the fewest requests in
-    /// flight; `RoundRobin`: each in turn.
-    #[serde(default)]
-    pub algorithm: Algorithm,
+    /// How a replica is picked for a request. `Adaptive` (the default; not written here, so that it can become better): the one that is
+    /// likely to answer first, by requests in flight, their age, latency and failures. `RoundRobin`: each in turn. `Random`. `LeastRequest`: the one
+    /// with the fewest requests in flight. `PeakEwma`: the one with the least latency times requests in flight. All of these go by
+    /// weights (annotation or node label `tenbin.dev/weight`). `RingHash` and `Maglev`: by the key that `affinity` names.
+    /// `SourceIpHash`: by the client's address. A change of it replaces no pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Algorithm>,
+
+    /// Options of the algorithm. One that the algorithm does not read is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm_config: Option<AlgorithmConfig>,
+
+    /// What binds requests to a replica; nothing unless given. A change of it replaces no pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+
+    /// Which replicas come first. `PreferSameZone`: those in the zone of the proxy that picks, and others for what is beyond their
+    /// capacity. All alike unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_distribution: Option<TrafficDistribution>,
+
+    /// Ranges of addresses (CIDR) of proxies in front of the app whose `X-Forwarded-For` is believed, as an ingress controller's: at
+    /// most 64. A client at any other address is the client, whatever its headers say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic, validation = rules::hops_are_ranges())]
+    pub trusted_hops: Vec<String>,
 
     /// How to find out whether a replica can serve. Without it, a replica counts as ready once its container runs.
     /// A probe that `podTemplate` gives the container `app` takes its place.
@@ -210,16 +242,6 @@ pub enum AppProtocol {
     #[default]
     #[serde(rename = "http")]
     Http,
-}
-
-/// How a replica is picked for a request.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Algorithm {
-    /// Each replica in turn.
-    RoundRobin,
-    /// The replica with the fewest requests in flight.
-    #[default]
-    LeastRequest,
 }
 
 /// The proxy that runs beside each replica.

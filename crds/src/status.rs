@@ -50,6 +50,11 @@ pub struct BalancedAppStatus {
     #[schemars(length(max = 1024))]
     pub selector: String,
 
+    /// The algorithm by which requests are balanced: the spec's, else `Adaptive`.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub algorithm: String,
+
     /// Endpoints as the proxies are told of them.
     #[serde(default)]
     pub endpoints: EndpointCounts,

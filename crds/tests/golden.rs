@@ -183,7 +183,6 @@ fn an_object_with_only_what_is_required_gets_the_documented_defaults() {
     let properties = &schema["properties"]["spec"]["properties"];
     for (field, default) in [
         ("replicas", serde_json::json!(1)),
-        ("algorithm", "LeastRequest".into()),
         ("paused", false.into()),
         (
             "rollout",

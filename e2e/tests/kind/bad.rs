@@ -8,7 +8,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tenbin_e2e::{App, Lab, demo_spec, eventually, test};
 
-/// A mistake: where it stands in the manifest, what stands there, and what a message about it must name.
+/// A mistake: where it stands in the manifest (`/spec`: in several of its fields), what stands there, and what a message about it must name.
 struct Mistake {
     what: &'static str,
     path: &'static str,
@@ -116,6 +116,169 @@ fn refused() -> Vec<Mistake> {
     ]
 }
 
+/// Balancing and affinity that make no sense together, which `kubectl apply` itself must refuse. The fields stand beside those of the
+/// demo app, whose algorithm is RoundRobin.
+fn refused_balancing() -> Vec<Mistake> {
+    vec![
+        mistake(
+            "hashing without a key",
+            "/spec",
+            json!({"algorithm": "Maglev"}),
+            &["spec.algorithm", "Maglev", "affinity.type is None", "Header"],
+        ),
+        mistake(
+            "hashing by a cookie that the proxies issue",
+            "/spec",
+            json!({"algorithm": "RingHash", "affinity": {"type": "Cookie"}}),
+            &["spec.algorithm", "RingHash", "Cookie", "issuedBy App"],
+        ),
+        mistake(
+            "two sources of a key",
+            "/spec",
+            json!({"algorithm": "SourceIpHash", "affinity": {"type": "Path"}}),
+            &["spec.algorithm", "SourceIpHash", "Path", "SourceIP"],
+        ),
+        mistake(
+            "a choice where nothing is chosen",
+            "/spec",
+            json!({"algorithmConfig": {"choiceCount": 3}}),
+            &["spec.algorithmConfig.choiceCount", "RoundRobin", "LeastRequest"],
+        ),
+        mistake(
+            "a decay of nothing",
+            "/spec",
+            json!({"algorithm": "LeastRequest", "algorithmConfig": {"decaySeconds": 3}}),
+            &["spec.algorithmConfig.decaySeconds", "LeastRequest", "PeakEwma"],
+        ),
+        mistake(
+            "a bound of load without a hash",
+            "/spec",
+            json!({"algorithmConfig": {"balanceFactor": 150}}),
+            &["spec.algorithmConfig.balanceFactor", "RoundRobin", "SourceIpHash"],
+        ),
+        mistake(
+            "a part of an address that nobody hashes",
+            "/spec",
+            json!({"algorithmConfig": {"sourceIP": {"ipv4PrefixLength": 24}}}),
+            &["spec.algorithmConfig.sourceIP", "RoundRobin", "SourceIpHash"],
+        ),
+        mistake(
+            "two parts of an address",
+            "/spec",
+            json!({"algorithm": "SourceIpHash", "affinity": {"type": "SourceIP"}, "algorithmConfig": {"sourceIP": {"ipv4PrefixLength": 24}}}),
+            &["spec.algorithmConfig.sourceIP", "affinity.sourceIP"],
+        ),
+        mistake(
+            "a slow start of a hash",
+            "/spec",
+            json!({"algorithm": "RingHash", "affinity": {"type": "Path"}, "algorithmConfig": {"slowStart": {"windowSeconds": 9}}}),
+            &["spec.algorithmConfig.slowStart", "RingHash", "Adaptive"],
+        ),
+        mistake(
+            "a header without its type",
+            "/spec",
+            json!({"affinity": {"type": "Path", "header": {"name": "x-user"}}}),
+            &["spec.affinity.header", "Path", "Header"],
+        ),
+        mistake(
+            "a type without its header",
+            "/spec",
+            json!({"affinity": {"type": "Header"}}),
+            &["spec.affinity", "Header", "x-user"],
+        ),
+        mistake(
+            "a parameter without its type",
+            "/spec",
+            json!({"affinity": {"type": "Path", "queryParam": {"name": "user"}}}),
+            &["spec.affinity.queryParam", "Path", "QueryParam"],
+        ),
+        mistake(
+            "a type without its parameter",
+            "/spec",
+            json!({"affinity": {"type": "QueryParam"}}),
+            &["spec.affinity", "QueryParam", "user"],
+        ),
+        mistake(
+            "a cookie without its type",
+            "/spec",
+            json!({"affinity": {"type": "None", "cookie": {"name": "user"}}}),
+            &["spec.affinity.cookie", "None", "Cookie"],
+        ),
+        mistake(
+            "a part of an address without its type",
+            "/spec",
+            json!({"affinity": {"type": "Path", "sourceIP": {"ipv6PrefixLength": 64}}}),
+            &["spec.affinity.sourceIP", "Path", "SourceIP"],
+        ),
+        mistake(
+            "a drain of no session",
+            "/spec",
+            json!({"affinity": {"type": "SourceIP", "onDrain": "Move"}}),
+            &["spec.affinity.onDrain", "Move", "SourceIP", "Cookie"],
+        ),
+        mistake(
+            "a death of no session",
+            "/spec",
+            json!({"affinity": {"type": "Cookie", "cookie": {"issuedBy": "App", "name": "sid"}, "onDead": "Fail"}}),
+            &["spec.affinity.onDead", "Fail", "issuedBy App", "Proxy"],
+        ),
+        mistake(
+            "an app's cookie without a name",
+            "/spec",
+            json!({"affinity": {"type": "Cookie", "cookie": {"issuedBy": "App"}}}),
+            &["spec.affinity.cookie", "issuedBy App", "cookie.name"],
+        ),
+        mistake(
+            "attributes of an app's cookie",
+            "/spec",
+            json!({"affinity": {"type": "Cookie", "cookie": {"issuedBy": "App", "name": "sid", "ttlSeconds": 9}}}),
+            &["spec.affinity.cookie", "ttlSeconds", "issuedBy App", "Proxy"],
+        ),
+        mistake(
+            "a cookie that browsers drop",
+            "/spec",
+            json!({"affinity": {"type": "Cookie", "cookie": {"sameSite": "None"}}}),
+            &["spec.affinity.cookie.sameSite", "None", "secure true", "Lax"],
+        ),
+        mistake(
+            "a cookie's name with a space",
+            "/spec",
+            json!({"affinity": {"type": "Cookie", "cookie": {"name": "my cookie"}}}),
+            &["spec.affinity.cookie.name", "my cookie", "letters"],
+        ),
+        mistake(
+            "a cookie's path that begins another attribute",
+            "/spec",
+            json!({"affinity": {"type": "Cookie", "cookie": {"path": "/;Domain=a"}}}),
+            &["spec.affinity.cookie.path", "/;Domain=a"],
+        ),
+        mistake(
+            "a header's name with a colon",
+            "/spec",
+            json!({"affinity": {"type": "Header", "header": {"name": "x-user:"}}}),
+            &["spec.affinity.header.name", "x-user:", "letters"],
+        ),
+        mistake(
+            "a parameter's name with its value",
+            "/spec",
+            json!({"affinity": {"type": "QueryParam", "queryParam": {"name": "user=1"}}}),
+            &["spec.affinity.queryParam.name", "user=1"],
+        ),
+        mistake(
+            "a hop that is no range",
+            "/spec",
+            json!({"trustedHops": ["10.0.0.0/8", "10.0.0.300/32"]}),
+            &["spec.trustedHops", "10.0.0.300/32", "10.0.0.0/8"],
+        ),
+        mistake(
+            "a distribution by another spelling",
+            "/spec",
+            json!({"trafficDistribution": "PreferClose"}),
+            &["spec.trafficDistribution", "PreferClose", "PreferSameZone"],
+        ),
+    ]
+}
+
 /// Mistakes that only the operator, or the API server at its hands, finds.
 fn reported() -> Vec<Mistake> {
     vec![
@@ -153,7 +316,14 @@ fn manifest(lab: &Lab, name: &str, mistake: &Mistake) -> anyhow::Result<Value> {
         "metadata": { "name": name },
         "spec": demo_spec(lab, 1),
     });
-    put(&mut object, mistake.path, mistake.value.clone())?;
+    if mistake.path == "/spec" {
+        let fields = mistake.value.as_object().context("fields of the spec")?;
+        for (field, value) in fields {
+            put(&mut object, &format!("/spec/{field}"), value.clone())?;
+        }
+    } else {
+        put(&mut object, mistake.path, mistake.value.clone())?;
+    }
     Ok(object)
 }
 
@@ -169,7 +339,7 @@ fn put(object: &mut Value, path: &str, value: Value) -> anyhow::Result<()> {
 fn mistakes_are_named() {
     test("bad", async |lab| {
         let mut wrong = Vec::new();
-        for mistake in refused() {
+        for mistake in refused().into_iter().chain(refused_balancing()) {
             let text = manifest(lab, "mistaken", &mistake)?.to_string();
             let outcome = lab.kubectl.attempt(&["apply", "-f", "-"], &text).await?;
             if outcome.ok {
