@@ -141,7 +141,7 @@ impl Keeper {
 }
 
 /// Seconds since 1970.
-fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     // A clock before 1970 is as good as none: certificates then are not valid yet, and the judgement says so.
     now.unwrap_or_default().as_secs()

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use crate::certs::Lives;
 use crate::fleet::FleetSettings;
+use crate::sessions::Rotation;
 
 /// Seconds of a day.
 const DAY: u64 = 24 * 3600;
@@ -80,6 +81,9 @@ pub struct Config {
     /// the bundle by then.
     #[arg(long, env = "TENBIN_CERTIFICATE_OVERLAP_SECONDS", default_value_t = DAY)]
     pub certificate_overlap_seconds: u64,
+    /// How long a key seals session cookies before the next one does, in seconds: 60 to 31536000.
+    #[arg(long, env = "TENBIN_SESSION_KEYS_ROTATE_SECONDS", default_value_t = 30 * DAY)]
+    pub session_keys_rotate_seconds: u64,
     /// Log filter of the operator, as `info` or `tenbin_operator=debug,kube=warn`.
     #[arg(long, env = "TENBIN_LOG", default_value = "info")]
     pub log: String,
@@ -151,6 +155,14 @@ impl Config {
             self.certificate_serving_seconds,
             self.certificate_overlap_seconds,
         )
+    }
+
+    /// How long a key of session cookies seals.
+    ///
+    /// # Errors
+    /// Too short or too long, with what is accepted.
+    pub fn rotation(&self) -> Result<Rotation, String> {
+        Rotation::new(self.session_keys_rotate_seconds)
     }
 
     /// The user name that the API server knows this operator by.

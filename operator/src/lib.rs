@@ -27,6 +27,7 @@ pub mod problem;
     reason = "IO: the loop, and the only place that spawns tasks"
 )]
 pub mod run;
+pub mod sessions;
 pub mod snapshot;
 pub mod status;
 #[expect(clippy::disallowed_methods, reason = "IO: writes statuses, in time")]

@@ -90,6 +90,8 @@ pub struct Metrics {
     pub child_writes: Family<KindLabel, Counter>,
     /// Status writes per result.
     pub status_writes: Family<ResultLabel, Counter>,
+    /// Secrets of session keys written or deleted per result.
+    pub session_key_writes: Family<ResultLabel, Counter>,
     /// Kubernetes Events published per result.
     pub events: Family<ResultLabel, Counter>,
     /// 1 while this replica leads.
@@ -130,6 +132,7 @@ impl Metrics {
             applies: Family::default(),
             child_writes: Family::default(),
             status_writes: Family::default(),
+            session_key_writes: Family::default(),
             events: Family::default(),
             leader: Gauge::default(),
             lease_errors: Counter::default(),
@@ -182,6 +185,11 @@ impl Metrics {
             self.child_writes.clone(),
         );
         r.register("status_writes", "Status writes by result", self.status_writes.clone());
+        r.register(
+            "session_key_writes",
+            "Secrets of session keys written or deleted by result",
+            self.session_key_writes.clone(),
+        );
         r.register(
             "published_events",
             "Kubernetes Events published by result",

@@ -106,9 +106,12 @@ impl Loop {
     fn take(&mut self, event: Event, dirty: &mut Dirty) {
         match event {
             Event::Watched(scope, watched, at) => {
-                let endpoints = matches!(watched, Watched::Pod(_) | Watched::Slice(_) | Watched::ReplicaSet(_));
+                let endpoints = matches!(
+                    watched,
+                    Watched::Pod(_) | Watched::Slice(_) | Watched::ReplicaSet(_) | Watched::Node(_) | Watched::Keys(_)
+                );
                 let apps = self.world.write().tables.apply(scope.as_deref(), watched);
-                // No child can differ because of a pod.
+                // No child can differ because of a pod, or of what says how it is balanced.
                 if !endpoints {
                     dirty.apply.extend(apps.iter().cloned());
                 }

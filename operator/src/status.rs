@@ -74,6 +74,7 @@ pub fn status(input: &StatusInput<'_>) -> BalancedAppStatus {
         draining_replicas: facts.draining,
         ready: format!("{}/{}", facts.ready, facts.wanted),
         selector: format!("{APP_LABEL}={}", input.key.name),
+        algorithm: input.compiled.algorithm.as_str().to_owned(),
         endpoints: input.compiled.endpoints.clone(),
         proxies: ProxyCounts {
             connected: facts::count(input.sync.connected),

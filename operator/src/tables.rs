@@ -8,10 +8,11 @@ mod rows;
 mod table;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,12 +24,11 @@ use crate::fleet;
 use crate::key::AppKey;
 use crate::owners;
 pub use prune::Prune;
-use rows::{Kept, Meta, ReplicaSetRow, SliceRow};
-pub use rows::{PodRow, SliceEndpoint};
+use rows::{Kept, Meta, NodeRow, ReplicaSetRow, SliceRow};
+pub use rows::{KeysRow, PodRow, SliceEndpoint, WEIGHT};
 use table::{Change, Name, Row, Table};
 
 /// An event of one of the watches.
-#[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "moved once, from its watch to its table")]
 pub enum Watched {
     /// BalancedApps.
@@ -49,6 +49,29 @@ pub enum Watched {
     Pod(Event<Pod>),
     /// EndpointSlices.
     Slice(Event<EndpointSlice>),
+    /// Nodes that give their pods a weight.
+    Node(Event<PartialObjectMeta<Node>>),
+    /// Secrets with session keys, in the operator's own namespace.
+    Keys(Event<Secret>),
+}
+
+/// Its kind alone: an object may hold secrets.
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Watched::App(_) => "App",
+            Watched::Deployment(_) => "Deployment",
+            Watched::Service(_) => "Service",
+            Watched::Budget(_) => "Budget",
+            Watched::ConfigMap(_) => "ConfigMap",
+            Watched::Revision(_) => "Revision",
+            Watched::ReplicaSet(_) => "ReplicaSet",
+            Watched::Pod(_) => "Pod",
+            Watched::Slice(_) => "Slice",
+            Watched::Node(_) => "Node",
+            Watched::Keys(_) => "Keys",
+        })
+    }
 }
 
 /// A kind of child that the operator applies.
@@ -76,6 +99,8 @@ pub struct Tables {
     replica_sets: Table<ReplicaSetRow>,
     pods: Table<PodRow>,
     slices: Table<SliceRow>,
+    nodes: Table<NodeRow>,
+    keys: Table<KeysRow>,
 }
 
 impl Default for Tables {
@@ -85,7 +110,8 @@ impl Default for Tables {
 }
 
 impl Tables {
-    /// Empty tables for a watch of each of `namespaces`, or one of all where there is none.
+    /// Empty tables for a watch of each of `namespaces`, or one of all where there is none. Nodes and session keys have one watch
+    /// each, whose scope is `None`.
     pub fn new(namespaces: &[String]) -> Self {
         Tables {
             apps: Table::new(namespaces),
@@ -97,6 +123,8 @@ impl Tables {
             replica_sets: Table::new(namespaces),
             pods: Table::new(namespaces),
             slices: Table::new(namespaces),
+            nodes: Table::new(&[]),
+            keys: Table::new(&[]),
         }
     }
 
@@ -145,6 +173,15 @@ impl Tables {
                     self.apps.get(namespace, name).map(|_| AppKey::new(namespace, name))
                 })
             }
+            Watched::Node(event) => {
+                let changes = self.nodes.take(scope, event);
+                let names: BTreeSet<&str> = changes.iter().map(|change| &*change.name.name).collect();
+                self.apps_on(&names)
+            }
+            Watched::Keys(event) => {
+                let changes = self.keys.take(scope, event);
+                dirty(&self.keys, &changes, |row| self.app_of_uid(row.group()?))
+            }
         }
     }
 
@@ -159,6 +196,8 @@ impl Tables {
             && self.replica_sets.complete()
             && self.pods.complete()
             && self.slices.complete()
+            && self.nodes.complete()
+            && self.keys.complete()
     }
 
     /// Every BalancedApp there is, in no order.
@@ -227,6 +266,22 @@ impl Tables {
         self.pods.get(namespace, name)
     }
 
+    /// What a node's label says of the weight of its pods; nothing where it has none.
+    pub fn node_weight(&self, node: &str) -> Option<&str> {
+        self.nodes.get("", node)?.weight.as_deref()
+    }
+
+    /// The session keys of the app of that UID.
+    pub fn session_keys(&self, app_uid: &str) -> Option<&KeysRow> {
+        // One by one the names of Secrets follow from UIDs; of several the first by name counts on every replica.
+        self.keys.of_group(app_uid).map(|(_, row)| row).next()
+    }
+
+    /// All session keys, whosever, in no order.
+    pub fn all_session_keys(&self) -> impl Iterator<Item = &KeysRow> {
+        self.keys.rows()
+    }
+
     /// What all slices of the app's Service say, slice by slice in order of their names.
     pub fn slice_endpoints(&self, key: &AppKey) -> Vec<&SliceEndpoint> {
         let group = rows::slices_of(&key.namespace, &key.name);
@@ -257,6 +312,16 @@ impl Tables {
 
     fn app_of_replica_set(&self, uid: &str) -> Option<AppKey> {
         self.app_of_deployment(self.replica_sets.by_uid(uid)?.1.group()?)
+    }
+
+    /// The apps that have pods on these nodes. It looks at every pod: labels of nodes rarely change.
+    fn apps_on(&self, nodes: &BTreeSet<&str>) -> BTreeSet<AppKey> {
+        if nodes.is_empty() {
+            return BTreeSet::new();
+        }
+        let here = |pod: &&PodRow| pod.node.as_deref().is_some_and(|node| nodes.contains(node));
+        let pods = self.pods.rows().filter(here);
+        pods.filter_map(|pod| self.app_of_replica_set(pod.group()?)).collect()
     }
 
     /// Apps that pods name in their label, theirs or not: such a pod may be in the app's slices.

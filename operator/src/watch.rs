@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, PartialObjectMeta};
@@ -25,7 +25,8 @@ use tracing::{info, warn};
 
 use crate::metrics::{KindLabel, Metrics};
 use crate::run::Event;
-use crate::tables::{Prune, Watched};
+use crate::sessions;
+use crate::tables::{Prune, WEIGHT, Watched};
 
 /// How long the API server keeps a watch open: less than the idle time after which load balancers drop a connection silently.
 pub const TIMEOUT_SECONDS: u32 = 170;
@@ -49,8 +50,9 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
 }
 
-/// The watches of all kinds, in each of `namespaces` or cluster-wide when there is none.
-pub fn watches(context: &Context, namespaces: &[String]) -> Vec<Watch> {
+/// The watches of all kinds, in each of `namespaces` or cluster-wide when there is none; of nodes that give a weight; and of session
+/// keys in the operator's own namespace, `home`.
+pub fn watches(context: &Context, namespaces: &[String], home: &str) -> Vec<Watch> {
     let scopes: Vec<Scope> = match namespaces {
         [] => vec![None],
         some => some.iter().map(|name| Some(name.as_str().into())).collect(),
@@ -70,7 +72,12 @@ pub fn watches(context: &Context, namespaces: &[String]) -> Vec<Watch> {
             watch::<EndpointSlice>(context, scope, ours, Watched::Slice),
         ]
     };
-    scopes.into_iter().flat_map(one).collect()
+    let mut watches: Vec<Watch> = scopes.into_iter().flat_map(one).collect();
+    let nodes: Api<PartialObjectMeta<Node>> = Api::all(context.client.clone());
+    watches.push(watch_all(context, nodes, &None, Some(WEIGHT), Watched::Node));
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), home);
+    watches.push(watch_all(context, secrets, &None, Some(sessions::LABEL), Watched::Keys));
+    watches
 }
 
 /// Objects listed at once: little of each is kept, so that a page is most of what a list takes in memory.
@@ -91,6 +98,20 @@ where
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
+    watch_all(context, api, scope, labels, wrap)
+}
+
+/// One watch of all that `api` leads to, told as being of `scope`.
+fn watch_all<K>(
+    context: &Context,
+    api: Api<K>,
+    scope: &Scope,
+    labels: Option<&str>,
+    wrap: fn(watcher::Event<K>) -> Watched,
+) -> Watch
+where
+    K: Resource<DynamicType = ()> + Prune + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let mut config = watcher::Config::default().timeout(TIMEOUT_SECONDS).page_size(PAGE);
     if let Some(labels) = labels {
         config = config.labels(labels);

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenbin_model::{EndpointState, Policy, Resource};
+use tenbin_model::{Balancing, EndpointState, Resource};
 use tenbin_operator::compile::{Compiled, compile};
 use tenbin_operator::fleet::{self, Child, FleetSettings};
 use tenbin_operator::key::AppKey;
@@ -19,7 +19,7 @@ use tenbin_operator::problem::Problem;
 use tenbin_operator::status::{Outcome, StatusInput, Sync, status};
 use tenbin_operator::tables::{Prune, Tables, Watched};
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 11] = [
     "BalancedApp",
     "ControllerRevision",
     "Deployment",
@@ -29,6 +29,8 @@ const KINDS: [&str; 9] = [
     "Service",
     "PodDisruptionBudget",
     "ConfigMap",
+    "Node",
+    "Secret",
 ];
 
 /// What a case says. Objects are as in Kubernetes; `owner: ReplicaSet/a` stands for a controller reference, an absent namespace for
@@ -283,7 +285,9 @@ fn full(object: &Value) -> Value {
     let owner = object.as_object_mut().expect("an object").remove("owner");
     let meta = object["metadata"].as_object_mut().expect("metadata");
     let name = meta["name"].as_str().expect("a name").to_owned();
-    meta.entry("namespace").or_insert_with(|| json!("default"));
+    if kind != "Node" {
+        meta.entry("namespace").or_insert_with(|| json!("default"));
+    }
     meta.entry("uid").or_insert_with(|| json!(uid(&kind, &name)));
     meta.insert("managedFields".to_owned(), json!([{"manager": "somebody"}]));
     if let Some((kind, name)) = owner.as_ref().and_then(|o| o.as_str()?.split_once('/')) {
@@ -310,6 +314,8 @@ fn watched(kind: &str, event: Event<Value>, prune: bool) -> Watched {
         "Service" => Watched::Service(typed(event, prune)),
         "PodDisruptionBudget" => Watched::Budget(typed(event, prune)),
         "ConfigMap" => Watched::ConfigMap(typed(event, prune)),
+        "Node" => Watched::Node(typed(event, prune)),
+        "Secret" => Watched::Keys(typed(event, prune)),
         other => panic!("{other} is not watched"),
     }
 }
@@ -365,20 +371,30 @@ fn model(resources: &[Resource]) -> Value {
     for resource in resources {
         let name = format!("{:?} {}", resource.kind(), resource.name());
         let line = match resource {
-            Resource::Listener(l) => json!(format!("{} routes by {}", l.address, l.routes)),
+            Resource::Listener(l) if l.trusted_hops.is_empty() => {
+                json!(format!("{} routes by {}", l.address, l.routes))
+            }
+            Resource::Listener(l) => json!(format!(
+                "{} routes by {} trusts {:?}",
+                l.address, l.routes, l.trusted_hops
+            )),
             Resource::Routes(r) => {
                 let hosts = r.hosts.iter().flat_map(|h| h.routes.iter().map(move |r| (h, r)));
                 json!(
                     hosts
-                        .map(|(h, r)| format!("{} {} to {}", h.domains.join(" "), r.prefix, r.cluster))
+                        .map(|(h, r)| {
+                            let hash = r
+                                .hash_on
+                                .as_ref()
+                                .map(|key| format!(" hashed by {key:?}"))
+                                .unwrap_or_default();
+                            format!("{} {} to {}{hash}", h.domains.join(" "), r.prefix, r.cluster)
+                        })
                         .collect::<Vec<_>>()
                 )
             }
-            Resource::Cluster(c) => json!(match c.balancing.policy {
-                Policy::RoundRobin => "round robin".to_owned(),
-                Policy::LeastRequest { choices: None } => "least request".to_owned(),
-                other => format!("{other:?}"),
-            }),
+            Resource::Cluster(c) if c.balancing == Balancing::default() => json!("adaptive"),
+            Resource::Cluster(c) => json!(format!("{:?}", c.balancing)),
             Resource::Keys(k) => json!(format!("{:?}", k.keys)),
             Resource::Endpoints(e) => json!(
                 e.endpoints
@@ -388,7 +404,17 @@ fn model(resources: &[Resource]) -> Value {
                             EndpointState::Ready => "ready",
                             EndpointState::Draining => "draining",
                         };
-                        format!("{} {} {state} ({})", e.id, e.address, e.instance)
+                        let weight = if e.weight == 1 {
+                            String::new()
+                        } else {
+                            format!(" weight {}", e.weight)
+                        };
+                        let zone = if e.zone.is_empty() {
+                            String::new()
+                        } else {
+                            format!(" in {}", e.zone)
+                        };
+                        format!("{} {} {state}{weight}{zone} ({})", e.id, e.address, e.instance)
                     })
                     .collect::<Vec<_>>()
             ),

@@ -201,6 +201,15 @@ impl World {
                 world.tell(kind, namespace, Event::InitDone);
             }
         }
+        for watched in [
+            [Watched::Node(Event::Init), Watched::Node(Event::InitDone)],
+            [Watched::Keys(Event::Init), Watched::Keys(Event::InitDone)],
+        ]
+        .into_iter()
+        .flatten()
+        {
+            world.tables.apply(None, watched);
+        }
         world.relist_all(cluster);
         assert!(world.tables.complete());
         world

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use tenbin_crds::EndpointCounts;
-use tenbin_model::{Endpoint, EndpointId, EndpointSet, EndpointState, ResourceName};
+use tenbin_model::{Endpoint, EndpointId, EndpointSet, EndpointState, ResourceName, bounds};
 
 use crate::key::AppKey;
 use crate::problem::Problem;
-use crate::tables::{PodRow, SliceEndpoint, Tables};
+use crate::tables::{PodRow, SliceEndpoint, Tables, WEIGHT};
 
 /// The pods of an app that slices name, whatever the port.
 pub(super) struct Found<'a> {
@@ -24,22 +24,37 @@ struct Candidate<'a> {
     /// Place of the address among the pod's own: the smallest wins.
     rank: usize,
     state: EndpointState,
+    weight: u32,
+    zone: &'a str,
 }
 
 impl<'a> Found<'a> {
     pub(super) fn new(tables: &'a Tables, key: &AppKey, problems: &mut Vec<Problem>) -> Self {
         let ours: BTreeMap<&str, (&str, &PodRow)> = tables.pods(key).into_iter().map(|p| (&*p.1.uid, p)).collect();
         let mut found = Found { pods: BTreeMap::new() };
-        for endpoint in tables.slice_endpoints(key) {
+        let endpoints = tables.slice_endpoints(key);
+        let hinted = are_hinted(&endpoints);
+        for endpoint in endpoints {
             match ours.get(&*endpoint.uid) {
-                Some((name, pod)) => problems.extend(found.add(name, pod, endpoint)),
+                Some((name, pod)) => {
+                    let weight = weight(tables, name, pod, problems);
+                    let zone = zone(endpoint, hinted);
+                    problems.extend(found.add(name, pod, endpoint, weight, zone));
+                }
                 None => problems.extend(foreign(tables, key, endpoint)),
             }
         }
         found
     }
 
-    fn add(&mut self, name: &'a str, pod: &'a PodRow, endpoint: &SliceEndpoint) -> Option<Problem> {
+    fn add(
+        &mut self,
+        name: &'a str,
+        pod: &'a PodRow,
+        endpoint: &SliceEndpoint,
+        weight: u32,
+        zone: &'a str,
+    ) -> Option<Problem> {
         if pod.finished {
             return None;
         }
@@ -59,6 +74,8 @@ impl<'a> Found<'a> {
             } else {
                 endpoint.state
             },
+            weight,
+            zone,
         };
         match self.pods.get_mut(&id) {
             // In a second slice: while it moves from one to the other, or with the address of another family. What one
@@ -89,8 +106,8 @@ impl<'a> Found<'a> {
                     address: SocketAddr::new(candidate.address, number),
                     state: candidate.state,
                     instance: candidate.name.to_owned(),
-                    weight: 1,
-                    zone: String::new(),
+                    weight: candidate.weight,
+                    zone: candidate.zone.to_owned(),
                 });
             }
         }
@@ -112,6 +129,40 @@ impl<'a> Found<'a> {
         EndpointSet {
             cluster: cluster.clone(),
             endpoints,
+        }
+    }
+}
+
+/// Whether the hints count: every endpoint that is ready has one, as kube-proxy wants it too.
+fn are_hinted(endpoints: &[&SliceEndpoint]) -> bool {
+    let mut ready = endpoints.iter().filter(|e| e.state == EndpointState::Ready);
+    ready.all(|e| e.hint.is_some())
+}
+
+/// The zone whose proxies prefer the endpoint; none where its name can't be one.
+fn zone(endpoint: &SliceEndpoint, hinted: bool) -> &str {
+    let hint = endpoint.hint.as_deref().filter(|_| hinted);
+    let zone = hint.unwrap_or(&endpoint.zone);
+    if bounds::label("zone", zone).is_ok() { zone } else { "" }
+}
+
+/// The weight of a pod: its own, else its node's, else 1. One that is none counts as 1 and is told.
+fn weight(tables: &Tables, name: &str, pod: &PodRow, problems: &mut Vec<Problem>) -> u32 {
+    let node = pod.node.as_deref().unwrap_or_default();
+    let (object, text) = match (&pod.weight, tables.node_weight(node)) {
+        (Some(own), _) => (format!("annotation of pod {name}"), &**own),
+        (None, Some(of_node)) => (format!("label of node {node}"), of_node),
+        (None, None) => return 1,
+    };
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    match number.map(|number| bounds::weight(WEIGHT, number)) {
+        Some(Ok(weight)) => weight,
+        Some(Err(_)) | None => {
+            let most = Endpoint::MAX_WEIGHT;
+            let text = format!("the {object} {WEIGHT}: {text:?} is not accepted, expected 0 to {most}; it counts as 1");
+            problems.push(Problem::warning("", "BadWeight", text));
+            1
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::events::{self, Events, Note};
 use crate::lease::{Elector, Leadership};
 use crate::metrics::{CountRequests, Metrics};
 use crate::peers::{AuthenticatePeer, Counts, Follower, PeerService, Syncs};
+use crate::sessions;
 use crate::status_writer::{self, StatusWriter};
 use crate::tables::Tables;
 use crate::watch::{Context as WatchContext, watches};
@@ -117,7 +118,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     ending.spawn(parts.serve(is_ready, serving, versions)?);
     parts.spawn_admin(&mut tasks, health).await?;
     parts.spawn_watches(&mut tasks);
-    parts.spawn_writers(&mut tasks, noted);
+    parts.spawn_writers(&mut tasks, noted)?;
     let looping = parts.the_loop(ready, seen);
     let stop = parts.stop.clone();
     tasks.spawn(async move {
@@ -222,7 +223,7 @@ impl Parts {
             events: self.events.clone(),
             metrics: self.metrics.clone(),
         };
-        for watch in watches(&context, &self.config.namespaces()) {
+        for watch in watches(&context, &self.config.namespaces(), &self.config.pod_namespace) {
             tasks.spawn(async move {
                 watch.await;
                 Ok("watch")
@@ -231,14 +232,14 @@ impl Parts {
     }
 
     /// What writes to the API server, most of it on the leader alone, and what the leader has to know for it.
-    fn spawn_writers(&self, tasks: &mut Tasks, noted: mpsc::Receiver<Note>) {
+    fn spawn_writers(&self, tasks: &mut Tasks, noted: mpsc::Receiver<Note>) -> anyhow::Result<()> {
         let reporter = self.config.pod_name.clone();
         let publisher = events::publish_all(self.client.clone(), reporter, noted, self.metrics.clone());
         tasks.spawn(async move {
             publisher.await;
             Ok("events")
         });
-        let leading = self.leading();
+        let leading = self.leading()?;
         tasks.spawn(async move {
             leading.run().await;
             Ok("leading")
@@ -262,10 +263,23 @@ impl Parts {
             follower.run().await;
             Ok("peers")
         });
+        Ok(())
     }
 
-    fn leading(&self) -> Leading {
-        Leading {
+    fn leading(&self) -> anyhow::Result<Leading> {
+        Ok(Leading {
+            sessions: sessions::Keeper {
+                secrets: Api::namespaced(self.client.clone(), &self.config.pod_namespace),
+                namespaces: self.config.namespaces(),
+                rotation: self.config.rotation().map_err(anyhow::Error::msg)?,
+                leadership: self.leadership.clone(),
+                world: self.world.clone(),
+                notes: self.notes.clone(),
+                metrics: self.metrics.clone(),
+                provider: CryptoProvider::get_default()
+                    .context("no TLS crypto provider is installed")?
+                    .clone(),
+            },
             applier: Applier::new(
                 self.client.clone(),
                 self.world.clone(),
@@ -288,7 +302,7 @@ impl Parts {
             status: self.status.clone(),
             leadership: self.leadership.clone(),
             events: self.events.clone(),
-        }
+        })
     }
 
     /// Keeps the certificates, and serves the stream once there is something to serve and something to serve it with.
@@ -365,6 +379,7 @@ impl Parts {
 
 /// Work that only the leader does.
 struct Leading {
+    sessions: sessions::Keeper,
     applier: Applier,
     writer: StatusWriter,
     apply: Arc<Queue>,
@@ -385,6 +400,7 @@ impl Leading {
             tokio::select! {
                 () = self.apply.run(apply::AT_ONCE, |app| self.applier.work(app)) => {}
                 () = self.status.run(status_writer::AT_ONCE, |app| self.writer.work(app)) => {}
+                () = self.sessions.run() => {}
                 () = lost.lost() => {}
             }
             self.applier.forget();

@@ -55,7 +55,7 @@ impl Bench {
             };
         }
         self.on(empty!(
-            Deployment, Service, Budget, ConfigMap, Revision, ReplicaSet, Pod, Slice
+            Deployment, Service, Budget, ConfigMap, Revision, ReplicaSet, Pod, Slice, Node, Keys
         ));
     }
 

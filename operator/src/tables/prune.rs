@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, Service,
+    ConfigMap, Container, ContainerState, ContainerStatus, Node, Pod, PodSpec, PodStatus, Secret, Service,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
 use tenbin_crds::{APP_LABEL, BalancedApp};
 
+use super::WEIGHT;
 use crate::fleet;
 
 /// Drops what nobody reads: a watch calls it before an object is queued.
@@ -117,13 +118,16 @@ impl Prune for PartialObjectMeta<ReplicaSet> {
 }
 
 impl Prune for Pod {
-    /// Identity, our label, owners, the ports of its containers, and of the status addresses, conditions, phase and why containers
+    /// Identity, our label, our weight, owners, its node, the ports of its containers, and of the status addresses, conditions, phase and why containers
     /// wait.
     fn prune(&mut self) {
         let labels = self.metadata.labels.take();
         let ours = labels.and_then(|mut labels| labels.remove_entry(APP_LABEL));
+        let annotations = self.metadata.annotations.take();
+        let weight = annotations.and_then(|mut annotations| annotations.remove_entry(WEIGHT));
         links(&mut self.metadata);
         self.metadata.labels = ours.map(|label| [label].into());
+        self.metadata.annotations = weight.map(|annotation| [annotation].into());
         if let Some(spec) = &mut self.spec {
             let containers = std::mem::take(&mut spec.containers);
             let ports = |c: Container| Container {
@@ -133,6 +137,7 @@ impl Prune for Pod {
             };
             *spec = PodSpec {
                 containers: containers.into_iter().map(ports).collect(),
+                node_name: spec.node_name.take(),
                 ..PodSpec::default()
             };
         }
@@ -163,8 +168,25 @@ fn waiting(status: ContainerStatus) -> ContainerStatus {
     }
 }
 
+impl Prune for PartialObjectMeta<Node> {
+    /// Name and our weight.
+    fn prune(&mut self) {
+        let labels = self.metadata.labels.take();
+        let weight = labels.and_then(|mut labels| labels.remove_entry(WEIGHT));
+        links(&mut self.metadata);
+        self.metadata.labels = weight.map(|label| [label].into());
+    }
+}
+
+impl Prune for Secret {
+    /// Identity, version, annotations and content.
+    fn prune(&mut self) {
+        metadata(&mut self.metadata);
+    }
+}
+
 impl Prune for EndpointSlice {
-    /// Identity, labels, and of the endpoints address, pod and conditions.
+    /// Identity, labels, and of the endpoints address, pod, conditions and zones.
     fn prune(&mut self) {
         let labels = self.metadata.labels.take();
         links(&mut self.metadata);
@@ -176,6 +198,8 @@ impl Prune for EndpointSlice {
                 addresses: std::mem::take(&mut endpoint.addresses),
                 conditions: endpoint.conditions.take(),
                 target_ref: endpoint.target_ref.take(),
+                zone: endpoint.zone.take(),
+                hints: endpoint.hints.take(),
                 ..Endpoint::default()
             };
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, PodStatus, Secret};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
@@ -16,6 +16,10 @@ use super::Prune;
 use super::table::Row;
 use crate::fleet::APP_CONTAINER;
 use crate::owners;
+use crate::sessions::{self, Held};
+
+/// Annotation of a pod, and label of a node for the pods on it: the weight of its endpoints. The pod's own counts first.
+pub const WEIGHT: &str = "tenbin.dev/weight";
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,10 @@ pub struct PodRow {
     pub ports: Vec<(Box<str>, u16)>,
     /// Why it can't run, in few words, where the cluster says so.
     pub trouble: Option<Box<str>>,
+    /// What its annotation says of its weight.
+    pub weight: Option<Box<str>>,
+    /// The node that it runs on.
+    pub node: Option<Box<str>>,
     /// The app that its label names: whose slices it may be in, though it need not be that app's.
     pub(super) claim: Option<Box<str>>,
     replica_set: Option<Arc<str>>,
@@ -71,6 +79,12 @@ impl Row for PodRow {
             addresses: status.map(addresses).unwrap_or_default(),
             ports: app_ports(&pod),
             trouble: status.and_then(trouble).map(Into::into),
+            weight: pod.annotations().get(WEIGHT).map(|weight| weight.as_str().into()),
+            node: pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.node_name.as_deref())
+                .map(Into::into),
             claim: pod.labels().get(APP_LABEL).map(|app| app.as_str().into()),
             replica_set: owners::controller(&pod.metadata, "apps", "ReplicaSet").map(Into::into),
         }
@@ -272,6 +286,83 @@ pub struct SliceEndpoint {
     pub address: IpAddr,
     /// What may be sent to it.
     pub state: EndpointState,
+    /// The zone it is in; empty where none is known.
+    pub zone: Box<str>,
+    /// The zone whose clients it is meant for, where the slice says.
+    pub hint: Option<Box<str>>,
+}
+
+/// A node that gives its pods a weight.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NodeRow {
+    pub(super) weight: Option<Box<str>>,
+}
+
+impl Row for NodeRow {
+    type Object = PartialObjectMeta<Node>;
+
+    fn from_object(node: Self::Object) -> Self {
+        NodeRow {
+            weight: node.labels().get(WEIGHT).map(|weight| weight.as_str().into()),
+        }
+    }
+
+    fn uid(&self) -> Option<&Arc<str>> {
+        None
+    }
+
+    fn group(&self) -> Option<&Arc<str>> {
+        None
+    }
+}
+
+/// A Secret with session keys. Its Debug shows none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysRow {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its UID.
+    pub uid: Box<str>,
+    /// Its `metadata.resourceVersion`: what a write depends on.
+    pub version: Box<str>,
+    /// Whose keys they are, as `namespace/name`; empty where it does not say.
+    pub app: Box<str>,
+    /// The keys, or what is wrong with them.
+    pub held: Result<Held, String>,
+    app_uid: Option<Arc<str>>,
+}
+
+impl KeysRow {
+    /// The UID of the app whose keys they are; empty where it does not say.
+    pub fn app_uid(&self) -> &str {
+        self.app_uid.as_deref().unwrap_or_default()
+    }
+}
+
+impl Row for KeysRow {
+    type Object = Secret;
+
+    fn from_object(secret: Secret) -> Self {
+        let annotation = |key: &str| secret.annotations().get(key).map(String::as_str);
+        let text = secret.data.as_ref().and_then(|data| data.get(sessions::ENTRY));
+        let missing = || format!("it has no entry {:?}", sessions::ENTRY);
+        KeysRow {
+            held: text.ok_or_else(missing).and_then(|text| Held::decode(&text.0)),
+            app: annotation(sessions::APP).unwrap_or_default().into(),
+            app_uid: annotation(sessions::APP_UID).map(Into::into),
+            name: secret.name_any().into(),
+            uid: secret.uid().unwrap_or_default().into(),
+            version: secret.resource_version().unwrap_or_default().into(),
+        }
+    }
+
+    fn uid(&self) -> Option<&Arc<str>> {
+        None
+    }
+
+    fn group(&self) -> Option<&Arc<str>> {
+        self.app_uid.as_ref()
+    }
 }
 
 /// The group of the slices of an app's Service.
@@ -315,7 +406,15 @@ fn slice_endpoint(namespace: &str, endpoint: &Endpoint) -> Option<SliceEndpoint>
         uid: target.uid.as_deref()?.into(),
         address: endpoint.addresses.first()?.parse().ok()?,
         state: state(endpoint)?,
+        zone: endpoint.zone.as_deref().unwrap_or_default().into(),
+        hint: hint(endpoint).map(Into::into),
     })
+}
+
+/// The first zone of the hints; others are for nobody yet, says the API.
+fn hint(endpoint: &Endpoint) -> Option<&str> {
+    let zones = endpoint.hints.as_ref()?.for_zones.as_deref()?;
+    zones.first().map(|zone| zone.name.as_str())
 }
 
 /// What the conditions say; `None` for what serves nothing.

@@ -138,6 +138,11 @@ impl<R: Row> Table<R> {
         names.filter_map(|name| Some((name, self.rows.get(name)?)))
     }
 
+    /// All rows, in no order.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &R> {
+        self.rows.values()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
         self.rows.keys()
     }
