@@ -307,3 +307,6 @@ fn new_secret(app: &AppKey, uid: &str, held: &Held) -> Secret {
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::google::rpc;
-use tenbin_model::{Balancing, Cluster, EndpointSet, Listener, Policy, Resource, Route, RouteTable, VirtualHost};
+use tenbin_model::{
+    Affinity, Balancing, Cluster, EndpointSet, Listener, OnDead, OnDrain, Policy, Resource, Route, RouteTable,
+    SameSite, SessionCookie, SessionKey, SessionKeys, VirtualHost,
+};
 
 use super::*;
 
 const OWN: &str = "shop/hello/http";
+/// The name of the session keys.
+const KEYS: &str = "shop/hello/session-keys";
 
 fn name(text: &str) -> ResourceName {
     ResourceName::parse("name", text).unwrap()
@@ -56,6 +61,38 @@ fn routes(text: &str, to: &str) -> Resource {
                 response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
                 hash_on: None,
             }],
+        }],
+    })
+}
+
+/// A cluster with session cookies that `KEYS` seal.
+fn sticky(text: &str) -> Resource {
+    let cookie = SessionCookie {
+        name: "sid".to_owned(),
+        path: "/".to_owned(),
+        ttl: None,
+        same_site: SameSite::Lax,
+        secure: false,
+        http_only: true,
+        on_drain: OnDrain::Keep,
+        on_dead: OnDead::Rebalance,
+        keys: name(KEYS),
+    };
+    Resource::Cluster(Cluster {
+        balancing: Balancing {
+            affinity: Some(Affinity::Cookie(cookie)),
+            ..Balancing::default()
+        },
+        ..Cluster::new(name(text))
+    })
+}
+
+fn keys(text: &str, secret: u8) -> Resource {
+    Resource::Keys(SessionKeys {
+        name: name(text),
+        keys: vec![SessionKey {
+            id: 1,
+            secret: [secret; 32],
         }],
     })
 }
@@ -253,7 +290,7 @@ fn known_versions_are_not_sent_and_stale_ones_are() {
 
 #[test]
 fn a_reconnect_with_everything_current_is_sent_nothing_and_is_synced() {
-    let current = snapshot(app(OWN));
+    let current = snapshot([app(OWN), vec![keys(OWN, 1)]].concat());
     let mut session = Session::new(AppKey::new("shop", "hello"), Some(Arc::clone(&current)));
     for kind in Kind::ALL {
         let version = current.get(kind, &name(OWN)).unwrap().version.to_string();
@@ -604,10 +641,83 @@ fn a_large_answer_comes_in_parts() {
 }
 
 #[test]
+fn routes_wait_for_the_keys_of_their_new_cluster_and_keys_go_last() {
+    let mut session = settled(app("old"), &["old"]);
+    let absent = after(&mut session, ask(Kind::Keys, &[KEYS]));
+    ack_all(&mut session, absent);
+    assert!(session.sync().synced);
+    let new = vec![
+        listener(OWN),
+        routes(OWN, "new"),
+        sticky("new"),
+        endpoints("new"),
+        keys(KEYS, 1),
+    ];
+    let step = session.on_snapshot(snapshot(new));
+    assert_eq!(
+        told(&step.responses),
+        [(Kind::Keys, vec![KEYS], vec![]), (Kind::Cluster, vec!["new"], vec![])]
+    );
+    after(&mut session, ack(&step.responses[1]));
+    let endpoints = one(&mut session, ask(Kind::Endpoints, &["new"]));
+    assert!(
+        after(&mut session, ack(&endpoints)).is_empty(),
+        "the keys are not accepted yet"
+    );
+    let routes = one(&mut session, ack(&step.responses[0]));
+    assert_eq!(told(std::slice::from_ref(&routes)), [(Kind::Routes, vec![OWN], vec![])]);
+    ack_all(&mut session, vec![routes]);
+    let step = session.on_snapshot(snapshot(app("old")));
+    let seen = ack_all(&mut session, step.responses);
+    let seen = told(&seen);
+    let at = |wanted: (Kind, Vec<&str>, Vec<&str>)| seen.iter().position(|told| *told == wanted);
+    let routes = at((Kind::Routes, vec![OWN], vec![]));
+    let cluster = at((Kind::Cluster, vec![], vec!["new"]));
+    let keys = at((Kind::Keys, vec![], vec![KEYS]));
+    assert!(routes.is_some() && routes < cluster && cluster < keys, "{seen:?}");
+}
+
+#[test]
+fn a_client_that_follows_keys_is_synced_with_the_newest_alone() {
+    let with = |secret| {
+        vec![
+            listener(OWN),
+            routes(OWN, OWN),
+            sticky(OWN),
+            endpoints(OWN),
+            keys(KEYS, secret),
+        ]
+    };
+    let mut session = settled(with(1), &[OWN]);
+    let responses = after(&mut session, ask(Kind::Keys, &[KEYS]));
+    assert!(!session.sync().synced);
+    ack_all(&mut session, responses);
+    assert!(session.sync().synced);
+    let step = session.on_snapshot(snapshot(with(2)));
+    assert_eq!(told(&step.responses), [(Kind::Keys, vec![KEYS], vec![])]);
+    assert!(!session.sync().synced);
+    ack_all(&mut session, step.responses);
+    assert!(session.sync().synced);
+}
+
+#[test]
+fn keys_of_another_app_do_not_exist_here() {
+    let mut session = session(vec![keys(KEYS, 1)]);
+    let step = session
+        .on_request(ask(Kind::Keys, &["shop/other/session-keys"]))
+        .unwrap();
+    assert_eq!(
+        told(&step.responses),
+        [(Kind::Keys, vec![], vec!["shop/other/session-keys"])]
+    );
+    assert_eq!(step.foreign, 1);
+}
+
+#[test]
 fn a_stream_is_synced_only_with_every_kind_asked_for_and_accepted() {
     let mut session = session(app(OWN));
     let mut open = Vec::new();
-    for kind in Kind::ALL {
+    for kind in [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes] {
         assert!(!session.sync().synced, "before {kind:?}");
         open.extend(after(&mut session, ask(kind, &[OWN])));
         assert!(!session.sync().synced, "{kind:?} asked for, not accepted");
@@ -630,7 +740,7 @@ fn a_stream_is_synced_only_with_every_kind_asked_for_and_accepted() {
 fn types_of_resources_that_are_not_ours_are_left_unanswered() {
     let mut session = session(app(OWN));
     let request = DeltaDiscoveryRequest {
-        type_url: "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret".to_owned(),
+        type_url: "type.googleapis.com/envoy.service.runtime.v3.Runtime".to_owned(),
         ..ask(Kind::Cluster, &["a"])
     };
     assert_eq!(session.on_request(request), Ok(Step::default()));
