@@ -15,6 +15,7 @@ use tenbin_model::Update;
 
 pub use bootstrap::{Bootstrap, Port};
 pub use cluster::{Cluster, Endpoint, Picked};
+pub(crate) use path::canonical;
 pub use router::{Match, Router};
 pub use snapshot::{Listener, Routed, Snapshot};
 pub(crate) use stats::count;

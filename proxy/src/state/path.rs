@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// `path` with unreserved characters decoded, dot segments resolved and repeated slashes merged (RFC 3986 §6.2.2). Most paths are
 /// canonical already and come back as they are.
-pub(super) fn canonical(path: &str) -> Cow<'_, str> {
+pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
     if is_canonical(path) {
         return Cow::Borrowed(path);
     }
