@@ -1,5 +1,16 @@
 //! The access log: one line for each request, written by one task off the workers. A worker never waits for it; what does not fit is
 //! dropped and counted.
+//!
+//! | JSON | what |
+//! |---|---|
+//! | `time`, `listener`, `client`, `method`, `host`, `path` | when it ended, where and from whom (the peer) it came, what it asked for |
+//! | `status`, `code`, `duration_ms` | what the client was told, what went wrong (see `serve::error`), headers to end of response |
+//! | `tries`, `endpoint` | how many endpoints it was sent to, and the last of them |
+//! | `reason` | why that one was picked: `policy` (the algorithm), `affinity` (its session), `hash` (its key), `overflow` (its key's endpoint is full, left out, or was tried), `floor` (it had been left alone for long), `trial` (left out until now), `panic` (all are left out), `reserve` (only weight 0 is left), `draining` (only draining ones are left) |
+//! | `candidates` | among how many endpoints; 0 where none was picked |
+//! | `affinity` | `hit`, `none`, `new`, `expired`, `forged`, `unknown_key`, `gone`, `moved`: see [`Outcome`] |
+//!
+//! A line of text has the same in this order, but `tries`, `endpoint`, `reason`, `candidates`, `affinity` after the duration.
 
 use std::fmt::Write as _;
 use std::io;
@@ -14,6 +25,8 @@ use tenbin_balance::Reason;
 use tenbin_model::ResourceName;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+
+use crate::affinity::Outcome;
 
 /// Lines that may wait to be written.
 const WAITING: usize = 4096;
@@ -52,6 +65,10 @@ pub struct Record {
     pub endpoint: Option<Arc<str>>,
     /// Why that one was picked.
     pub reason: Option<Reason>,
+    /// Among how many.
+    pub candidates: u32,
+    /// What became of its affinity.
+    pub affinity: Outcome,
 }
 
 /// The workers' end of the log.
@@ -110,11 +127,8 @@ impl Lines {
 fn line(text: &mut String, time: SystemTime, record: &Record, format: Format) {
     let time = rfc3339(time);
     let status = record.status.map(|status| status.as_u16());
-    let reason = record.reason.map(|reason| match reason {
-        Reason::Policy => "policy",
-        Reason::Panic => "panic",
-        Reason::Draining => "draining",
-    });
+    let reason = record.reason.map(Reason::as_str);
+    let affinity = record.affinity.name();
     let path = record.uri.path_and_query().map_or("*", |path| path.as_str());
     let millis = record.duration.as_secs_f64() * 1e3;
     match format {
@@ -132,13 +146,15 @@ fn line(text: &mut String, time: SystemTime, record: &Record, format: Format) {
                 "tries": record.tries,
                 "endpoint": record.endpoint.as_deref(),
                 "reason": reason,
+                "candidates": record.candidates,
+                "affinity": affinity,
             });
             let _ = writeln!(text, "{object}");
         }
         Format::Text => {
             let _ = writeln!(
                 text,
-                "{time} {} {} \"{} {} {}\" {} {} {millis:.3}ms {} {} {}",
+                "{time} {} {} \"{} {} {}\" {} {} {millis:.3}ms {} {} {} {} {affinity}",
                 record.listener,
                 record.client,
                 record.method,
@@ -149,6 +165,7 @@ fn line(text: &mut String, time: SystemTime, record: &Record, format: Format) {
                 record.tries,
                 record.endpoint.as_deref().unwrap_or("-"),
                 reason.unwrap_or("-"),
+                record.candidates,
             );
         }
     }
@@ -192,7 +209,9 @@ mod tests {
             duration: Duration::from_micros(1_500),
             tries: 1,
             endpoint: Some("hello-1".into()),
-            reason: Some(Reason::Policy),
+            reason: Some(Reason::Affinity),
+            candidates: 1,
+            affinity: Outcome::Hit,
         }
     }
 
@@ -213,7 +232,7 @@ mod tests {
     fn lines_of_both_kinds() {
         let mut text = String::new();
         line(&mut text, UNIX_EPOCH, &record(), Format::Text);
-        let expected = "1970-01-01T00:00:00.000Z ns/hello/http 10.0.0.9:4000 \"GET a\\nb /x?y=1\" 200 - 1.500ms 1 hello-1 policy\n";
+        let expected = "1970-01-01T00:00:00.000Z ns/hello/http 10.0.0.9:4000 \"GET a\\nb /x?y=1\" 200 - 1.500ms 1 hello-1 affinity 1 hit\n";
         assert_eq!(text, expected, "nothing that a client sends starts a new line");
         text.clear();
         line(&mut text, UNIX_EPOCH, &record(), Format::Json);

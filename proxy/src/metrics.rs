@@ -9,6 +9,9 @@
 //! | `tenbin_requests_in_flight` | gauge | `listener` | open requests and upgraded connections |
 //! | `tenbin_request_duration_seconds` | histogram | `listener` | headers to end of response; without upgraded connections |
 //! | `tenbin_request_retries_total` | counter | `listener` | tries beyond the first |
+//! | `tenbin_affinity_total` | counter | `listener`, `outcome` (see `affinity::Outcome`) | requests that an affinity looked at; `hit` ÷ all is how many found their endpoint |
+//! | `tenbin_picks_total` | counter | `listener`, `reason` (see `access_log`) | picks, those of retries too |
+//! | `tenbin_upgraded_connections` | gauge | `listener` | open upgraded connections (WebSockets) |
 //! | `tenbin_connections` | gauge | `listener` | open client connections |
 //! | `tenbin_connections_accepted_total` | counter | `listener` | |
 //! | `tenbin_connections_refused_total` | counter | `listener` | turned away at the limit |
@@ -29,10 +32,13 @@
 //! | `tenbin_endpoint_requests_in_flight` | gauge | `cluster`, `endpoint` | open there |
 //! | `tenbin_endpoint_connections_opened_total` | counter | `cluster`, `endpoint` | |
 //! | `tenbin_endpoint_connect_failures_total` | counter | `cluster`, `endpoint` | |
-//! | `tenbin_endpoint_skipped` | gauge | `cluster`, `endpoint` | 1 while left out after connect failures |
+//! | `tenbin_endpoint_skipped` | gauge | `cluster`, `endpoint` | 1 while left out after failures |
+//! | `tenbin_endpoint_weight` | gauge | `cluster`, `endpoint` | its share of the requests against the others' |
+//! | `tenbin_endpoint_latency_seconds` | gauge | `cluster`, `endpoint` | average (geometric mean) to a response's head lately; 0 before the first |
 //! | `tenbin_xds_…` | | | the stream: see `xds::metrics` |
 //!
-//! Endpoints are named by their instance; a cluster of more than 100 is shown as one sum, with the endpoint `all`.
+//! Endpoints are named by their instance; a cluster of more than 100 is shown as one sum, with the endpoint `all` (of latencies, the
+//! longest).
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,9 +47,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use tenbin_balance::{Role, Status, Time};
+use tenbin_balance::{Reason, Role, Status, Time};
 
 use crate::access_log::AccessLog;
+use crate::affinity::Outcome;
 use crate::serve::error::Failure;
 use crate::shared::Shared;
 use crate::state::{Cluster, Listener, Snapshot};
@@ -106,8 +113,8 @@ impl Metrics {
     fn clusters(&self, out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
         let states = snapshot.clusters().flat_map(|cluster| {
             [(Role::Ready, "ready"), (Role::Draining, "draining")].map(|(role, state)| {
-                let n = cluster.endpoints().filter(|&(_, r)| r == role).count();
-                ([("cluster", cluster.name.as_str()), ("state", state)], n as f64)
+                let n = cluster.count(role) as f64;
+                ([("cluster", cluster.name.as_str()), ("state", state)], n)
             })
         });
         out.gauges("endpoints", "Endpoints known", states)?;
@@ -139,7 +146,15 @@ impl Metrics {
             "Requests open at an endpoint",
             by(|s| s.open),
         )?;
-        out.gauges("endpoint_skipped", "1 while an endpoint is left out", by(|s| s.skipped))
+        out.gauges("endpoint_skipped", "1 while an endpoint is left out", by(|s| s.skipped))?;
+        out.gauges(
+            "endpoint_weight",
+            "Share of the requests against the others'",
+            by(|s| s.weight),
+        )?;
+        let latencies = shown.iter().map(|shown| (shown.labels, shown.latency));
+        let help = "Average time to the head of a response lately";
+        out.gauges("endpoint_latency_seconds", help, latencies)
     }
 }
 
@@ -162,6 +177,27 @@ fn listeners(out: &mut Out<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
         })
     });
     out.counters("request_failures", "Failed requests by reason", failures)?;
+
+    let outcomes = listeners.iter().flat_map(|listener| {
+        let counts = Outcome::ALL.iter().zip(&listener.stats.affinity);
+        counts.map(|(outcome, n)| {
+            (
+                [("listener", listener.name.as_str()), ("outcome", outcome.name())],
+                n.load(Relaxed),
+            )
+        })
+    });
+    out.counters("affinity", "Requests by what became of their affinity", outcomes)?;
+    let reasons = listeners.iter().flat_map(|listener| {
+        let counts = Reason::ALL.iter().zip(&listener.stats.picks);
+        counts.map(|(reason, n)| {
+            (
+                [("listener", listener.name.as_str()), ("reason", reason.as_str())],
+                n.load(Relaxed),
+            )
+        })
+    });
+    out.counters("picks", "Picks by their reason", reasons)?;
 
     let by = |value: fn(&Listener) -> &AtomicU64| {
         listeners
@@ -196,6 +232,11 @@ fn listeners(out: &mut Out<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
         "Open requests and upgraded connections",
         by(|l| &l.stats.in_flight),
     )?;
+    out.gauges(
+        "upgraded_connections",
+        "Open upgraded connections",
+        by(|l| &l.stats.tunnels),
+    )?;
     out.gauges("connections", "Open client connections", by(|l| &l.stats.connections))?;
 
     let durations = listeners
@@ -216,11 +257,14 @@ struct Shown<'a> {
     connections: u64,
     failures: u64,
     skipped: u64,
+    weight: u64,
+    /// In seconds; of several, the longest.
+    latency: f64,
 }
 
 impl<'a> Shown<'a> {
     fn of(cluster: &'a Cluster, now: Time) -> Vec<Self> {
-        let each = cluster.endpoints().map(|(endpoint, _)| {
+        let each = cluster.endpoints().map(|(endpoint, member)| {
             let stats = &endpoint.stats;
             Shown {
                 labels: [("cluster", cluster.name.as_str()), ("endpoint", &endpoint.instance)],
@@ -229,6 +273,8 @@ impl<'a> Shown<'a> {
                 connections: stats.connections.load(Relaxed),
                 failures: stats.connect_failures.load(Relaxed),
                 skipped: u64::from(stats.load.skip().status(now) == Status::Skipped),
+                weight: member.weight.into(),
+                latency: stats.load.latency().unwrap_or_default().as_secs_f64(),
             }
         });
         if cluster.endpoints().count() <= MAX_ENDPOINTS {
@@ -241,6 +287,8 @@ impl<'a> Shown<'a> {
             connections: sum.connections + next.connections,
             failures: sum.failures + next.failures,
             skipped: sum.skipped + next.skipped,
+            weight: sum.weight + next.weight,
+            latency: sum.latency.max(next.latency),
         })
         .into_iter()
         .collect()

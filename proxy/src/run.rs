@@ -120,7 +120,7 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         fd_limit: descriptors.now,
     };
     if let Some(update) = plan.first {
-        shared.state.apply(update, seed());
+        shared.state.apply(update, shared.clock.now(), seed());
     }
     let (access_log, lines) = plan.access_log.map(|_| AccessLog::new()).unzip();
     let stream = plan.stream.map(|plan| restore(plan, &shared));
@@ -174,7 +174,7 @@ fn restore(plan: StreamPlan, shared: &Shared) -> Stream {
     let session = match store.restore(&metrics.snapshot) {
         Some((kept, age)) => {
             let (session, update) = Session::restored(node_id, listeners, &kept);
-            shared.state.apply(update, seed());
+            shared.state.apply(update, shared.clock.now(), seed());
             shared.updated.set_before_start(age);
             session
         }
@@ -265,7 +265,7 @@ async fn follow(stream: Option<Stream>, shared: &Shared) {
     let (newest, unsaved) = watch::channel(None);
     let apply = async {
         while let Some(Change { update, kept }) = waiting.recv().await {
-            shared.state.apply(update, seed());
+            shared.state.apply(update, shared.clock.now(), seed());
             shared.updated.set(shared.clock.now());
             newest.send_replace(Some(kept));
         }

@@ -14,7 +14,7 @@ const TARGETED: [HeaderName; 2] = [
 
 /// Has shared caches leave a response alone: `private` is said where neither that nor `no-store` is, `public` and `s-maxage` go. All
 /// else stays.
-pub fn make_private(headers: &mut HeaderMap) {
+pub(super) fn make_private(headers: &mut HeaderMap) {
     for name in TARGETED {
         headers.remove(name);
     }

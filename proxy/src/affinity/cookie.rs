@@ -6,16 +6,17 @@ use http::HeaderMap;
 use http::header::{COOKIE, Entry, HeaderValue};
 
 /// The values of every cookie called `name`, in order, without the quotes that may stand around them. Names are told apart by case.
-pub fn values<'a>(headers: &'a HeaderMap, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn values<'a>(headers: &'a HeaderMap, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(COOKIE)
         .into_iter()
         .flat_map(|line| pairs(line.as_bytes()))
-        .filter_map(move |pair| (name_of(pair)? == name).then(|| value_of(pair)))
+        .filter(move |pair| name_of(pair) == Some(name))
+        .map(value_of)
 }
 
 /// Takes every cookie called `name` out; the others stay as they were sent.
-pub fn remove(headers: &mut HeaderMap, name: &[u8]) {
+pub(super) fn remove(headers: &mut HeaderMap, name: &[u8]) {
     if values(headers, name).next().is_none() {
         return;
     }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use tenbin_model::HashKey;
 
 use super::cookie;
@@ -12,7 +12,7 @@ use crate::state::canonical;
 
 /// The hash of what `key` names in `request`, which `client` sent. `None` where the request has none of it, or it is empty: such
 /// requests have nothing else in common.
-pub fn hash<B>(key: &HashKey, request: &Request<B>, client: impl FnOnce() -> IpAddr) -> Option<u64> {
+pub(super) fn hash<B>(key: &HashKey, request: &Request<B>, client: impl FnOnce() -> IpAddr) -> Option<u64> {
     let bytes = match key {
         HashKey::SourceIp { v4, v6 } => return Some(source(client(), *v4, *v6)),
         HashKey::Header(name) => header(request.headers(), name),
@@ -39,7 +39,7 @@ fn source(client: IpAddr, v4: u8, v6: u8) -> u64 {
 
 /// The value of a header; of several lines the one that they mean together (RFC 9110 §5.3).
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Cow<'a, [u8]> {
-    let mut lines = headers.get_all(name).into_iter().map(|line| line.as_bytes());
+    let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     match (lines.next(), lines.next()) {
         (None, _) => Cow::Borrowed(&[]),
         (Some(only), None) => Cow::Borrowed(only),

@@ -43,6 +43,40 @@ pub enum Bond {
     Session(Brought),
 }
 
+impl Bond {
+    /// The hash of its key, if it has one.
+    pub fn key(&self) -> Option<u64> {
+        match self {
+            Bond::Key(key) => *key,
+            Bond::None | Bond::Session(_) => None,
+        }
+    }
+
+    /// What became of it as long as no endpoint that it is bound to is known.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Bond::None | Bond::Key(None) => Outcome::None,
+            Bond::Session(Brought::Nothing) => Outcome::New,
+            Bond::Session(Brought::Useless(useless)) => *useless,
+            Bond::Key(Some(_)) | Bond::Session(Brought::Session { .. }) => Outcome::Gone,
+        }
+    }
+
+    /// Whether it is worth counting: something is looked for.
+    pub fn counts(&self) -> bool {
+        *self != Bond::None
+    }
+
+    /// Whether the client is to be told where its session is, after `outcome`.
+    pub fn wants_cookie(&self, outcome: Outcome) -> bool {
+        match self {
+            Bond::Session(Brought::Session { old, .. }) => *old || outcome != Outcome::Hit,
+            Bond::Session(_) => true,
+            Bond::None | Bond::Key(_) => false,
+        }
+    }
+}
+
 impl Affinity {
     /// The affinity of `cluster`, made of its settings and the keys of its app.
     pub fn new(settings: Option<&tenbin_model::Affinity>, cluster: &ResourceName, keys: Option<&SessionKeys>) -> Self {

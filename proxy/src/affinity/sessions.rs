@@ -10,6 +10,7 @@ use tenbin_model::{OnDead, OnDrain, ResourceName, SameSite, SessionCookie, Sessi
 
 use super::caching::make_private;
 use super::cookie;
+use super::outcome::Outcome;
 use super::token::{Keyring, MAX_TEXT, Opened, Token};
 
 /// How many cookies of our name are looked at: a browser may have one for each of several paths.
@@ -35,8 +36,8 @@ pub struct Sessions {
 pub enum Brought {
     /// No cookie of ours.
     Nothing,
-    /// A cookie of our name that is of no use, and why.
-    Useless(Opened),
+    /// A cookie of our name that is of no use, and why: expired, forged, or of an unknown key.
+    Useless(Outcome),
     /// A cookie that names an endpoint; renewed when more than half of its time is over.
     Session {
         /// What it says.
@@ -85,8 +86,10 @@ impl Sessions {
                     let old = now.saturating_sub(token.issued) > self.ttl / 2;
                     return Brought::Session { token, old };
                 }
-                other => drop(useless.get_or_insert(other)),
-            }
+                Opened::Expired => useless.get_or_insert(Outcome::Expired),
+                Opened::Forged => useless.get_or_insert(Outcome::Forged),
+                Opened::UnknownKey => useless.get_or_insert(Outcome::UnknownKey),
+            };
         }
         useless.map_or(Brought::Nothing, Brought::Useless)
     }
@@ -239,7 +242,7 @@ mod tests {
         }
         assert_eq!(
             sessions.read(&request(&response), NOW + HOUR),
-            Brought::Useless(Opened::Expired)
+            Brought::Useless(Outcome::Expired)
         );
         assert_eq!(sessions.read(&HeaderMap::new(), NOW), Brought::Nothing);
     }
@@ -259,7 +262,7 @@ mod tests {
             read(week - Duration::from_secs(1)),
             Brought::Session { old: true, .. }
         ));
-        assert_eq!(read(week), Brought::Useless(Opened::Expired));
+        assert_eq!(read(week), Brought::Useless(Outcome::Expired));
     }
 
     #[test]
@@ -269,7 +272,7 @@ mod tests {
         let read = |line: String| sessions.read(&HeaderMap::from_iter([(COOKIE, line.parse().unwrap())]), NOW);
         assert!(matches!(read(format!("tenbin=bad; {good}")), Brought::Session { .. }));
         let many = "tenbin=bad; ".repeat(MAX_COOKIES);
-        assert_eq!(read(many + &good), Brought::Useless(Opened::Forged));
+        assert_eq!(read(many + &good), Brought::Useless(Outcome::Forged));
     }
 
     #[test]

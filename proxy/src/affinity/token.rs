@@ -24,7 +24,7 @@ const HEAD: usize = KEY_ID + NONCE;
 const MIN: usize = HEAD + ISSUED + 1 + TAG;
 const MAX: usize = HEAD + ISSUED + MAX_UID + TAG;
 /// The longest token as text.
-pub const MAX_TEXT: usize = MAX.div_ceil(3) * 4;
+pub(super) const MAX_TEXT: usize = MAX.div_ceil(3) * 4;
 /// How far ahead of ours another proxy's clock may be, in seconds.
 const SKEW: u64 = 300;
 
@@ -131,9 +131,8 @@ impl Keyring {
             return Opened::Forged;
         }
         let mut bytes = [0; MAX_TEXT];
-        let length = match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(length @ MIN..=MAX) => length,
-            _ => return Opened::Forged,
+        let Ok(length @ MIN..=MAX) = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) else {
+            return Opened::Forged;
         };
         let (head, sealed) = bytes[..length].split_at_mut(HEAD);
         let (key_id, nonce) = head.split_at(KEY_ID);

@@ -18,6 +18,8 @@ pub enum Failure {
     NoCluster,
     /// The cluster has no endpoint.
     NoEndpoint,
+    /// The endpoint of the client's session is gone or cannot be reached, and sessions may not move.
+    Session,
     /// The endpoint refused the connection or cannot be reached.
     Connect,
     /// The endpoint did not answer a connection attempt in time.
@@ -65,13 +67,14 @@ struct Facts {
 
 impl Failure {
     /// Every failure; its place here is its place in [`crate::state::PortStats::failures`].
-    pub const ALL: [Failure; 13] = [
+    pub const ALL: [Failure; 14] = [
         Failure::BadRequest,
         Failure::BadMethod,
         Failure::ClientGone,
         Failure::NoRoute,
         Failure::NoCluster,
         Failure::NoEndpoint,
+        Failure::Session,
         Failure::Connect,
         Failure::ConnectTimeout,
         Failure::Local,
@@ -94,6 +97,7 @@ impl Failure {
             Failure::NoRoute => facts(Client, Never, StatusCode::NOT_FOUND, "NR", "tenbin: 404 NR: no route matches\n"),
             Failure::NoCluster => facts(Proxy, Never, StatusCode::SERVICE_UNAVAILABLE, "NC", "tenbin: 503 NC: the route's cluster is unknown\n"),
             Failure::NoEndpoint => facts(Endpoint, Never, StatusCode::SERVICE_UNAVAILABLE, "UH", "tenbin: 503 UH: no endpoint is available\n"),
+            Failure::Session => facts(Endpoint, Never, StatusCode::SERVICE_UNAVAILABLE, "US", "tenbin: 503 US: the endpoint of this session is gone or cannot be reached\n"),
             Failure::Connect => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UF", "tenbin: 503 UF: no endpoint could be connected to\n"),
             Failure::ConnectTimeout => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UFT", "tenbin: 503 UFT: connecting to an endpoint took too long\n"),
             Failure::Local => facts(Proxy, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "LR", "tenbin: 503 LR: the proxy is out of connections\n"),

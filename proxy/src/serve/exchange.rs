@@ -12,6 +12,7 @@ use super::connection::{Busy, Connection};
 use super::error::Failure;
 use super::headers;
 use crate::access_log::Record;
+use crate::affinity::Outcome;
 use crate::state::{Listener, Picked, PortStats};
 use crate::upstream::Lease;
 
@@ -24,6 +25,10 @@ pub(super) struct Exchange {
     failure: Option<Failure>,
     tries: u32,
     picked: Option<Picked>,
+    /// What became of its affinity; `None` where there is none for it.
+    affinity: Option<Outcome>,
+    /// Whether it is counted as an upgraded connection.
+    tunnel: bool,
     completed: bool,
     _busy: Busy,
     /// What the access log says about the request, where there is one.
@@ -58,6 +63,8 @@ impl Exchange {
             failure: None,
             tries: 0,
             picked: None,
+            affinity: None,
+            tunnel: false,
             completed: false,
             logged,
         }
@@ -68,13 +75,40 @@ impl Exchange {
         &self.connection
     }
 
+    /// This became of its affinity so far.
+    pub(super) fn bind(&mut self, affinity: Outcome) {
+        self.affinity = Some(affinity);
+    }
+
     /// It is sent to an endpoint; the one before, if any, is free of it.
     pub(super) fn try_on(&mut self, picked: Picked) -> &Picked {
         if self.tries > 0 {
             self.stats.retries.fetch_add(1, Relaxed);
         }
         self.tries += 1;
+        self.stats.picks[picked.reason as usize].fetch_add(1, Relaxed);
+        if let Some(affinity) = &mut self.affinity {
+            *affinity = picked.affinity;
+        }
         self.picked.insert(picked)
+    }
+
+    /// The endpoint that it was sent to last.
+    pub(super) fn picked(&self) -> Option<&Picked> {
+        self.picked.as_ref()
+    }
+
+    /// The endpoint did what was asked, or failed at it: the balancer learns of it.
+    pub(super) fn judge(&self, outcome: tenbin_balance::Outcome) {
+        if let Some(picked) = &self.picked {
+            picked.open.answered(outcome, self.connection.worker.clock.now());
+        }
+    }
+
+    /// It goes on as an upgraded connection for as long as it lives.
+    pub(super) fn hold(&mut self) {
+        self.tunnel = true;
+        self.stats.tunnels.fetch_add(1, Relaxed);
     }
 
     /// The client is told this.
@@ -87,10 +121,14 @@ impl Exchange {
         self.failure.get_or_insert(failure);
     }
 
-    /// The connection that the response came over is free for another request.
+    /// The endpoint's response was read to its end: the connection that it came over is free for another request.
     pub(super) fn give_back(&self, lease: Lease) {
         let worker = &self.connection.worker;
-        worker.pool.put(lease, worker.clock.now());
+        let now = worker.clock.now();
+        if let Some(picked) = &self.picked {
+            picked.open.ended(now);
+        }
+        worker.pool.put(lease, now);
     }
 
     /// The response ended as it should; a tunnel completes when it opens, and then only stays open.
@@ -109,6 +147,9 @@ impl Exchange {
         let class = self.status.map_or(0, |status| usize::from(status.as_u16() / 100));
         let class = self.stats.requests.get(class).unwrap_or(&self.stats.requests[0]);
         class.fetch_add(1, Relaxed);
+        if let Some(affinity) = self.affinity {
+            self.stats.affinity[affinity as usize].fetch_add(1, Relaxed);
+        }
         if let Some(failure) = self.failure {
             self.stats.failures[failure as usize].fetch_add(1, Relaxed);
         }
@@ -129,6 +170,8 @@ impl Exchange {
                 tries: self.tries,
                 endpoint: self.picked.as_ref().map(|picked| Arc::clone(&picked.endpoint.instance)),
                 reason: self.picked.as_ref().map(|picked| picked.reason),
+                candidates: self.picked.as_ref().map_or(0, |picked| picked.candidates),
+                affinity: self.affinity.unwrap_or(Outcome::None),
             });
         }
     }
@@ -140,5 +183,8 @@ impl Drop for Exchange {
             self.record();
         }
         self.stats.in_flight.fetch_sub(1, Relaxed);
+        if self.tunnel {
+            self.stats.tunnels.fetch_sub(1, Relaxed);
+        }
     }
 }

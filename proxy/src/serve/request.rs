@@ -1,5 +1,6 @@
-//! The way of a request, top to bottom: take the newest snapshot, check, route, try endpoints (pick, connect, send, judge), respond.
-//! Counting it is `exchange`'s, why it failed and what that means is `error`'s.
+//! The way of a request, top to bottom: take the newest snapshot, check, route, see what binds it, try endpoints (pick, connect, send,
+//! judge), respond.
+//! Counting it is `exchange`'s, why it failed and what that means is `error`'s, what a session is `affinity`'s.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,20 +9,28 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tenbin_balance::Tried;
+use tenbin_balance::{Outcome, Tried};
 
 use super::body::{RequestBody, ResponseBody};
 use super::connection::Connection;
-use super::error::{Failure, Retry};
+use super::error::{Failure, Fault, Retry};
 use super::exchange::Exchange;
 use super::headers;
 use super::tunnel::Tunnel;
 use super::worker::WorkerContext;
-use crate::state::{Picked, Routed};
+use crate::affinity::{Affinity, Bond};
+use crate::clock::since_1970;
+use crate::state::{Listener, Picked, Routed, Wanted};
 use crate::upstream::{self, Delivered, Lease, Undelivered};
 
 /// How many endpoints a request may be tried on.
 const MAX_TRIES: usize = 3;
+
+/// A request on its way: where it goes, and what binds it to an endpoint there.
+struct Way {
+    routed: Routed,
+    bond: Bond,
+}
 
 /// An endpoint's response, and what is needed to pass it on.
 struct Answer {
@@ -37,61 +46,108 @@ pub(super) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     let listener = snapshot.listener_at(connection.listener);
     let mut exchange = Exchange::begin(connection, listener, &request);
 
-    let routed = headers::check(&request).and_then(|()| listener.route(headers::host(&request), request.uri().path()));
+    let way = headers::check(&request).and_then(|()| find_way(&exchange, listener, &request));
     drop(snapshot);
-    let outcome = match routed {
-        Ok(routed) => forward(&mut exchange, &routed, request).await,
+    let outcome = match way {
+        Ok(way) => forward(&mut exchange, &way, request).await,
         Err(failure) => Err(failure),
     };
-    match outcome.and_then(prepared) {
+    match outcome {
         Ok(answer) => respond(exchange, answer),
         Err(failure) => refuse(exchange, failure),
     }
 }
 
+/// Where a checked request goes.
+fn find_way(exchange: &Exchange, listener: &Listener, request: &Request<Incoming>) -> Result<Way, Failure> {
+    let routed = listener.route(headers::host(request), request.uri().path())?;
+    let peer = exchange.connection().client.ip();
+    let client = || listener.trusted.client(peer, request.headers());
+    let bond = routed.cluster.affinity.bond(request, client, since_1970);
+    Ok(Way { routed, bond })
+}
+
 /// Sends the request to an endpoint of the routed cluster: to another one as long as nothing of it was sent.
-async fn forward(exchange: &mut Exchange, routed: &Routed, mut request: Request<Incoming>) -> Result<Answer, Failure> {
+async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incoming>) -> Result<Answer, Failure> {
     let worker = Rc::clone(&exchange.connection().worker);
+    if let Affinity::Cookie(sessions) = &way.routed.cluster.affinity {
+        sessions.hide(request.headers_mut());
+    }
+    if way.bond.counts() {
+        exchange.bind(way.bond.outcome());
+    }
     let wants_upgrade = headers::to_endpoint(&mut request);
     let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let mut request = request.map(|body| RequestBody::new(body, exchange.connection()));
 
     let mut tried = Tried::default();
-    let mut failure = Failure::NoEndpoint;
+    let mut failure = None;
     for attempt in 0..MAX_TRIES {
-        let Some(picked) = pick(&worker, routed, attempt, &tried) else {
-            break;
+        let picked = match pick(&worker, way, attempt, wants_upgrade, &tried) {
+            Ok(picked) => exchange.try_on(picked),
+            // What went wrong before tells more than that nobody is left.
+            Err(nobody) => return Err(failure.unwrap_or(nobody)),
         };
-        let picked = exchange.try_on(picked);
-        match deliver(&worker, picked, routed, request).await {
+        match deliver(&worker, picked, &way.routed, request).await {
             Ok(Delivered { response, lease }) => {
-                return Ok(Answer {
+                let answer = Answer {
                     response,
                     lease,
                     upgrade,
-                });
+                };
+                return prepared(exchange, way, answer);
             }
             Err(Undelivered {
                 failure: why,
-                request: Some(back),
-            }) if why.retry() == Retry::Elsewhere => {
-                tried.push(Arc::clone(picked.open.load()));
-                request = back;
-                failure = why;
+                request: back,
+            }) => {
+                if why.fault() == Fault::Endpoint {
+                    exchange.judge(Outcome::Failure);
+                }
+                request = again(exchange, why, back)?;
+                if let Some(picked) = exchange.picked() {
+                    tried.push(Arc::clone(picked.open.load()));
+                }
+                failure = Some(why);
             }
-            Err(undelivered) => return Err(undelivered.failure),
         }
     }
-    Err(failure)
+    Err(failure.unwrap_or(Failure::NoEndpoint))
+}
+
+/// The request, if it may go to another endpoint after `why`.
+///
+/// # Errors
+/// It may not.
+fn again(
+    exchange: &mut Exchange,
+    why: Failure,
+    request: Option<Request<RequestBody>>,
+) -> Result<Request<RequestBody>, Failure> {
+    let request = request.filter(|_| why.retry() == Retry::Elsewhere).ok_or(why)?;
+    if why.fault() == Fault::Endpoint && exchange.picked().is_some_and(|picked| picked.only) {
+        exchange.bind(crate::affinity::Outcome::Gone);
+        return Err(Failure::Session);
+    }
+    Ok(request)
 }
 
 /// Picks an endpoint that was not tried yet. Each try but the first looks at the newest endpoints: those of the route may have changed.
-fn pick(worker: &WorkerContext, routed: &Routed, attempt: usize, tried: &Tried) -> Option<Picked> {
+fn pick(worker: &WorkerContext, way: &Way, attempt: usize, held: bool, tried: &Tried) -> Result<Picked, Failure> {
+    let routed = &way.routed.cluster;
     let newest = (attempt > 0)
-        .then(|| worker.state.load().cluster(&routed.cluster.name).cloned())
+        .then(|| worker.state.load().cluster(&routed.name).cloned())
         .flatten();
-    let cluster = newest.as_ref().unwrap_or(&routed.cluster);
-    cluster.pick(worker.clock.now(), &mut worker.rng.borrow_mut(), tried)
+    let wanted = Wanted {
+        now: worker.clock.now(),
+        bond: &way.bond,
+        held,
+        tried,
+    };
+    newest
+        .as_ref()
+        .unwrap_or(routed)
+        .pick(&wanted, &mut worker.rng.borrow_mut())
 }
 
 /// Sends the request to the picked endpoint: over an idle connection if there is one, over a new one if there is none or the idle one
@@ -104,11 +160,7 @@ async fn deliver(
 ) -> Result<Delivered, Undelivered> {
     if let Some(idle) = worker.pool.take(&picked.endpoint, worker.clock.now()) {
         match upstream::send(idle, request, routed.response_timeout, worker.clock).await {
-            Ok(delivered) => {
-                // It may have been the one request that was let through to try the endpoint again.
-                picked.endpoint.stats.load.skip().succeeded();
-                return Ok(delivered);
-            }
+            Ok(delivered) => return Ok(delivered),
             Err(Undelivered {
                 failure: Failure::Closed,
                 request: Some(back),
@@ -126,9 +178,38 @@ async fn deliver(
 }
 
 /// Judges the head of an endpoint's response, and makes it what the client gets.
-fn prepared(mut answer: Answer) -> Result<Answer, Failure> {
-    headers::to_client(&mut answer.response, answer.upgrade.is_some())?;
+///
+/// # Errors
+/// It is not one that can be passed on.
+fn prepared(exchange: &mut Exchange, way: &Way, mut answer: Answer) -> Result<Answer, Failure> {
+    let failed = speaks_against(answer.response.status());
+    let checked = headers::to_client(&mut answer.response, answer.upgrade.is_some());
+    exchange.judge(if failed || checked.is_err() {
+        Outcome::Failure
+    } else {
+        Outcome::Success
+    });
+    checked?;
+    if let (Affinity::Cookie(sessions), Some(picked)) = (&way.routed.cluster.affinity, exchange.picked()) {
+        let headers = answer.response.headers_mut();
+        sessions.own(headers);
+        // Nobody's session begins at an endpoint that has just failed.
+        if !failed && way.bond.wants_cookie(picked.affinity) {
+            sessions.issue(headers, picked.endpoint.id.as_str(), since_1970());
+        }
+    }
     Ok(answer)
+}
+
+/// Whether a status says that the endpoint does not do its work: not what a request may have brought on itself.
+fn speaks_against(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 /// Passes an endpoint's response on.
@@ -142,6 +223,7 @@ fn respond(mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), upgrade) {
         let endpoint = hyper::upgrade::on(&mut response);
         exchange.complete();
+        exchange.hold();
         let connection = Rc::clone(exchange.connection());
         connection.open_tunnel(Tunnel {
             client,

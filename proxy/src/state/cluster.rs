@@ -1,15 +1,17 @@
-//! A cluster as requests use it: its endpoints with their live state, and the balancer over them. Built for each change of its
-//! resources; what lives on (open requests, skips, counters, whose turn it is) is handed over by identity. Pure.
+//! A cluster as requests use it: its endpoints with their live state, its affinity, and the balancer over them. Built for each change of
+//! its resources; what lives on (open requests, evidence, skips, counters, whose turn it is) is handed over by identity. Pure.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenbin_balance::{Balancer, Member, Pick, Policy, Reason, Rng, Role, Time, Tried};
-use tenbin_model::{EndpointId, EndpointState, ResourceName};
+use tenbin_balance::{Balancer, Fleet, Member, Rng, Role, Time};
+use tenbin_model::{Balancing, EndpointId, EndpointState, ResourceName};
 
+use super::settings::{to_member, to_settings};
 use super::{Bootstrap, EndpointStats};
+use crate::affinity::Affinity;
 
 /// Endpoints that answer alike.
 #[derive(Debug)]
@@ -18,9 +20,15 @@ pub struct Cluster {
     pub name: ResourceName,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Duration,
+    /// How it balances, as it was told.
+    pub balancing: Balancing,
+    /// What binds requests to its endpoints.
+    pub affinity: Affinity,
+    /// Whether anybody told us of it: without that, it is the app beside us alone.
+    told: bool,
     /// In the order of the balancer's members.
-    endpoints: Vec<Arc<Endpoint>>,
-    balancer: Balancer,
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
+    pub(super) balancer: Balancer,
 }
 
 /// Where an endpoint is and what is known of it. One object for as long as nothing of it changes: connections are pooled by it.
@@ -36,19 +44,31 @@ pub struct Endpoint {
     pub stats: Arc<EndpointStats>,
 }
 
-/// An endpoint that was picked for a request.
-#[derive(Debug)]
-pub struct Picked {
-    /// The endpoint.
-    pub endpoint: Arc<Endpoint>,
-    /// Why it was.
-    pub reason: Reason,
-    /// The request, counted as open there while this lives.
-    pub open: tenbin_balance::Open,
+/// What is kept of a cluster from update to update, and as long as requests are open there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// What its endpoints share.
+    fleet: Arc<Fleet>,
+    /// The counters of its endpoints: of those that are there, and of those that went with requests still open.
+    endpoints: BTreeMap<EndpointId, Arc<EndpointStats>>,
 }
 
-/// The counters of a cluster's endpoints by identity: of those that are there, and of those that went with requests still open.
-pub(super) type Known = BTreeMap<EndpointId, Arc<EndpointStats>>;
+impl Known {
+    /// Forgets endpoints without open requests, but for those to `keep`.
+    pub(super) fn retain(&mut self, keep: impl Fn(&EndpointId) -> bool) {
+        self.endpoints.retain(|id, stats| stats.load.open() > 0 || keep(id));
+    }
+
+    /// Whether there is nothing left to keep.
+    pub(super) fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+
+    fn of(&mut self, id: &EndpointId) -> Arc<EndpointStats> {
+        let new = || Arc::new(EndpointStats::new(Arc::clone(&self.fleet)));
+        Arc::clone(self.endpoints.entry(id.clone()).or_insert_with(new))
+    }
+}
 
 /// What was received for a cluster.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,9 +90,10 @@ impl Cluster {
         bootstrap: &Bootstrap,
         known: &mut Known,
         before: Option<&Cluster>,
+        now: Time,
         rng: &mut Rng,
     ) -> Option<Self> {
-        let Given { settings, set, keys: _ } = given;
+        let Given { settings, set, keys } = given;
         let own_app = bootstrap.app(name).zip(bootstrap.own.as_ref());
         if settings.is_none() && own_app.is_none() {
             return None;
@@ -97,41 +118,43 @@ impl Cluster {
         wanted.dedup_by(|a, b| a.id == b.id);
 
         let endpoints: Vec<Arc<Endpoint>> = wanted.iter().map(|e| Endpoint::take_over(e, known, before)).collect();
-        known.retain(|id, stats| stats.load.open() > 0 || endpoints.binary_search_by(|e| e.id.cmp(id)).is_ok());
+        known.retain(|id| endpoints.binary_search_by(|e| e.id.cmp(id)).is_ok());
 
-        let members = wanted.iter().zip(&endpoints).map(to_member).collect();
-        let policy = to_policy(settings.map(|s| s.balancing.policy).unwrap_or_default());
+        let members: Vec<Member> = wanted.iter().zip(&endpoints).map(to_member).collect();
+        let balancing = settings.map(|s| s.balancing.clone()).unwrap_or_default();
+        let own_zone = wanted
+            .iter()
+            .find(|e| Some(&e.id) == bootstrap.own.as_ref())
+            .map(|e| &*e.zone);
+        let to_balance = to_settings(&balancing, own_zone);
         Some(Cluster {
             name: name.clone(),
             connect_timeout: settings.map_or(tenbin_model::Cluster::DEFAULT_CONNECT_TIMEOUT, |s| s.connect_timeout),
-            balancer: match before {
-                Some(before) => before.balancer.next(policy, members, rng),
-                None => Balancer::new(policy, members, rng),
+            affinity: Affinity::new(balancing.affinity.as_ref(), name, keys),
+            // Who comes after the app beside us had been alone may have been ready for long, and is not eased in.
+            balancer: match before.filter(|before| before.told) {
+                Some(before) => before.balancer.next(to_balance, members, now, rng),
+                None => Balancer::new(to_balance, members, now, rng),
             },
+            told: settings.is_some(),
+            balancing,
             endpoints,
         })
     }
 
-    /// Picks an endpoint that was not tried yet; see [`Balancer::pick`].
-    pub fn pick(&self, now: Time, rng: &mut Rng, tried: &Tried) -> Option<Picked> {
-        let Pick { index, reason, open } = self.balancer.pick(now, rng, tried)?;
-        Some(Picked {
-            endpoint: Arc::clone(&self.endpoints[index]),
-            reason,
-            open,
-        })
+    /// The endpoints, each with what the balancer knows of it.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Member)> {
+        self.endpoints.iter().zip(self.balancer.members())
     }
 
-    /// The endpoints, each with what it is picked for.
-    pub fn endpoints(&self) -> impl Iterator<Item = (&Arc<Endpoint>, Role)> {
-        self.endpoints
-            .iter()
-            .zip(self.balancer.members().iter().map(|m| m.role))
+    /// The endpoints of one role.
+    pub fn count(&self, role: Role) -> usize {
+        self.balancer.members().iter().filter(|m| m.role == role).count()
     }
 
-    /// The algorithm.
-    pub fn policy(&self) -> Policy {
-        self.balancer.policy()
+    /// The zone whose endpoints come first, where one does.
+    pub fn own_zone(&self) -> Option<&str> {
+        self.balancer.settings().zone.as_deref()
     }
 }
 
@@ -148,28 +171,8 @@ impl Endpoint {
                 id: wanted.id.clone(),
                 address: wanted.address,
                 instance: wanted.instance.as_str().into(),
-                stats: Arc::clone(known.entry(wanted.id.clone()).or_default()),
+                stats: known.of(&wanted.id),
             })
         })
-    }
-}
-
-fn to_member((wanted, endpoint): (&tenbin_model::Endpoint, &Arc<Endpoint>)) -> Member {
-    Member {
-        id: endpoint.id.as_str().into(),
-        role: match wanted.state {
-            EndpointState::Ready => Role::Ready,
-            EndpointState::Draining => Role::Draining,
-        },
-        load: Arc::clone(&endpoint.stats.load),
-    }
-}
-
-fn to_policy(policy: tenbin_model::Policy) -> Policy {
-    match policy {
-        tenbin_model::Policy::RoundRobin | tenbin_model::Policy::Random => Policy::RoundRobin,
-        tenbin_model::Policy::Adaptive
-        | tenbin_model::Policy::LeastRequest { .. }
-        | tenbin_model::Policy::PeakEwma { .. } => Policy::LeastRequest,
     }
 }

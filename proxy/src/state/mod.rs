@@ -2,19 +2,23 @@
 //! One writer; readers never wait. Making the next snapshot is pure (`snapshot`); here it is only published.
 
 mod bootstrap;
+mod choose;
 mod cluster;
 mod path;
 mod router;
+mod settings;
 mod snapshot;
 mod stats;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tenbin_balance::Time;
 use tenbin_model::Update;
 
 pub use bootstrap::{Bootstrap, Port};
-pub use cluster::{Cluster, Endpoint, Picked};
+pub use choose::{Picked, Wanted};
+pub use cluster::{Cluster, Endpoint};
 pub(crate) use path::canonical;
 pub use router::{Match, Router};
 pub use snapshot::{Listener, Routed, Snapshot};
@@ -36,9 +40,9 @@ impl State {
         self.0.load_full()
     }
 
-    /// Publishes the snapshot after `update`. Called by one task only: two at once would lose an update.
-    pub fn apply(&self, update: Update, seed: u64) {
-        let next = Snapshot::next(&self.load(), update, seed);
+    /// Publishes the snapshot after `update`, which came `now`. Called by one task only: two at once would lose an update.
+    pub fn apply(&self, update: Update, now: Time, seed: u64) {
+        let next = Snapshot::next(&self.load(), update, now, seed);
         self.0.store(Arc::new(next));
     }
 }

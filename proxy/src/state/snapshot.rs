@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenbin_balance::Rng;
+use tenbin_balance::{Rng, Time};
 use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, RouteTable, SessionKeys, Update};
 
 use super::cluster::{Given, Known};
 use super::{Bootstrap, Cluster, PortStats, Router};
+use crate::affinity::TrustedHops;
 use crate::serve::error::Failure;
 
 /// What the proxy knows at one moment.
@@ -45,6 +46,8 @@ pub struct Listener {
     pub header_timeout: Duration,
     /// How long a client's connection may stay open without a request.
     pub idle_timeout: Duration,
+    /// The proxies in front of it that are believed when they say who the client is.
+    pub trusted: TrustedHops,
     /// Its counters: the same in every snapshot.
     pub stats: Arc<PortStats>,
     router: Arc<Router>,
@@ -88,21 +91,21 @@ impl Snapshot {
             listeners: Vec::new(),
             updates: 0,
         };
-        empty.rebuild(Received::default(), &names, seed)
+        empty.rebuild(Received::default(), &names, Time::default(), seed)
     }
 
-    /// The snapshot after `update`. Random choices (where round robin starts) follow from `seed`.
+    /// The snapshot after `update`, which came `now`. Random choices (where round robin starts) follow from `seed`.
     #[must_use]
-    pub fn next(prev: &Snapshot, update: Update, seed: u64) -> Self {
+    pub fn next(prev: &Snapshot, update: Update, now: Time, seed: u64) -> Self {
         let mut received = prev.received.clone();
         let touched = received.apply(update);
-        let mut next = prev.rebuild(received, &touched, seed);
+        let mut next = prev.rebuild(received, &touched, now, seed);
         next.updates += 1;
         next
     }
 
     /// The snapshot of `received`, in which the clusters `touched` are made anew and all others are those of before.
-    fn rebuild(&self, received: Received, touched: &BTreeSet<ResourceName>, seed: u64) -> Self {
+    fn rebuild(&self, received: Received, touched: &BTreeSet<ResourceName>, now: Time, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let mut clusters = self.clusters.clone();
         let mut known = self.known.clone();
@@ -114,17 +117,18 @@ impl Snapshot {
                 &self.bootstrap,
                 of_cluster,
                 self.clusters.get(name).map(|c| &**c),
+                now,
                 &mut rng,
             );
             match cluster {
                 Some(cluster) => clusters.insert(name.clone(), Arc::new(cluster)),
                 None => {
-                    of_cluster.retain(|_, stats| stats.load.open() > 0);
+                    of_cluster.retain(|_| false);
                     clusters.remove(name)
                 }
             };
         }
-        known.retain(|_, endpoints| !endpoints.is_empty());
+        known.retain(|_, of_cluster| !of_cluster.is_empty());
         let listeners = (0..self.bootstrap.ports.len())
             .map(|index| Arc::new(self.listener(index, &received, &clusters)))
             .collect();
@@ -153,6 +157,7 @@ impl Snapshot {
             address: port.address,
             header_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_HEADER_TIMEOUT, |l| l.header_timeout),
             idle_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_IDLE_TIMEOUT, |l| l.idle_timeout),
+            trusted: TrustedHops::new(settings.map_or(&[], |l| &l.trusted_hops)),
             stats: before.map(|listener| Arc::clone(&listener.stats)).unwrap_or_default(),
             targets: router
                 .targets()

@@ -1,10 +1,11 @@
 //! Snapshots as functions of bootstrap and updates.
 
 use super::*;
-use tenbin_balance::{Reason, Time, Tried};
+use tenbin_balance::{Reason, Tried};
 use tenbin_model::{Balancing, Endpoint, EndpointId, EndpointState, Policy, Route, VirtualHost};
 
-use crate::state::Port;
+use crate::affinity::Bond;
+use crate::state::{Port, Wanted};
 
 fn name(text: &str) -> ResourceName {
     ResourceName::parse("test", text).unwrap()
@@ -69,10 +70,18 @@ fn addresses(snapshot: &Snapshot) -> Vec<String> {
 
 fn pick(snapshot: &Snapshot) -> crate::state::Picked {
     let routed = snapshot.listener_at(0).route("any", "/").unwrap();
-    routed
-        .cluster
-        .pick(Time::default(), &mut Rng::new(1), &Tried::default())
-        .unwrap()
+    let wanted = Wanted {
+        now: Time::default(),
+        bond: &Bond::None,
+        held: false,
+        tried: &Tried::default(),
+    };
+    routed.cluster.pick(&wanted, &mut Rng::new(1)).unwrap()
+}
+
+/// The snapshot after `update`; `seed` tells them apart in time, too.
+fn advance(prev: &Snapshot, update: Update, seed: u64) -> Snapshot {
+    Snapshot::next(prev, update, Time::from_micros(seed * 1_000_000), seed)
 }
 
 const READY: EndpointState = EndpointState::Ready;
@@ -90,7 +99,7 @@ fn a_sidecar_serves_its_app_before_any_update() {
 #[test]
 fn its_own_pod_is_reached_over_loopback() {
     let first = Snapshot::bootstrap(sidecar(), 1);
-    let next = Snapshot::next(&first, set(vec![endpoints(&[("other", READY), ("own", READY)])]), 2);
+    let next = advance(&first, set(vec![endpoints(&[("other", READY), ("own", READY)])]), 2);
     assert_eq!(addresses(&next), ["10.0.0.1:8080", "127.0.0.1:8080"]);
     assert_eq!(next.updates(), 1);
 }
@@ -98,13 +107,13 @@ fn its_own_pod_is_reached_over_loopback() {
 #[test]
 fn its_app_serves_again_when_no_endpoint_is_left() {
     let first = Snapshot::bootstrap(sidecar(), 1);
-    let some = Snapshot::next(
+    let some = advance(
         &first,
         set(vec![cluster(Policy::RoundRobin), endpoints(&[("other", READY)])]),
         2,
     );
     assert_eq!(addresses(&some), ["10.0.0.1:8080"]);
-    let none = Snapshot::next(&some, set(vec![endpoints(&[])]), 3);
+    let none = advance(&some, set(vec![endpoints(&[])]), 3);
     assert_eq!(addresses(&none), ["127.0.0.1:8080"]);
     let gone = Update {
         set: Vec::new(),
@@ -113,19 +122,19 @@ fn its_app_serves_again_when_no_endpoint_is_left() {
             (Kind::Cluster, name("ns/hello/http")),
         ],
     };
-    assert_eq!(addresses(&Snapshot::next(&some, gone, 4)), ["127.0.0.1:8080"]);
+    assert_eq!(addresses(&advance(&some, gone, 4)), ["127.0.0.1:8080"]);
 }
 
 #[test]
 fn live_state_survives_every_update_by_identity() {
     let first = Snapshot::bootstrap(sidecar(), 1);
-    let before = Snapshot::next(&first, set(vec![endpoints(&[("a", READY), ("b", READY)])]), 2);
+    let before = advance(&first, set(vec![endpoints(&[("a", READY), ("b", READY)])]), 2);
     let picked = pick(&before);
     let stats = Arc::clone(&picked.endpoint.stats);
 
     // Its place and address change, others come, the policy changes: it is still the same.
     let moved = endpoints(&[("0", READY), ("a", READY), ("b", READY)]);
-    let after = Snapshot::next(&before, set(vec![cluster(Policy::RoundRobin), moved]), 3);
+    let after = advance(&before, set(vec![cluster(Policy::RoundRobin), moved]), 3);
     let same = |snapshot: &Snapshot| {
         let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
         cluster
@@ -135,9 +144,9 @@ fn live_state_survives_every_update_by_identity() {
     assert!(same(&after));
 
     // It goes with an open request and comes back: the request still counts.
-    let without = Snapshot::next(&after, set(vec![endpoints(&[("0", READY)])]), 4);
+    let without = advance(&after, set(vec![endpoints(&[("0", READY)])]), 4);
     assert!(!same(&without));
-    let back = Snapshot::next(&without, set(vec![endpoints(&[("a", READY), ("b", READY)])]), 5);
+    let back = advance(&without, set(vec![endpoints(&[("a", READY), ("b", READY)])]), 5);
     assert!(same(&back));
     assert_eq!(stats.load.open(), 1);
 }
@@ -145,16 +154,16 @@ fn live_state_survives_every_update_by_identity() {
 #[test]
 fn what_did_not_change_is_the_same_object() {
     let first = Snapshot::bootstrap(sidecar(), 1);
-    let before = Snapshot::next(&first, set(vec![endpoints(&[("a", READY)])]), 2);
+    let before = advance(&first, set(vec![endpoints(&[("a", READY)])]), 2);
     let object = |snapshot: &Snapshot| {
         let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
-        let (endpoint, role) = cluster.endpoints().next().unwrap();
-        (Arc::as_ptr(endpoint), role)
+        let (endpoint, member) = cluster.endpoints().next().unwrap();
+        (Arc::as_ptr(endpoint), member.role)
     };
-    let drained = Snapshot::next(&before, set(vec![endpoints(&[("a", DRAINING)])]), 3);
+    let drained = advance(&before, set(vec![endpoints(&[("a", DRAINING)])]), 3);
     assert_eq!(object(&before).0, object(&drained).0, "its connections live on");
     assert_ne!(object(&before).1, object(&drained).1);
-    let other = Snapshot::next(&before, set(vec![]), 3);
+    let other = advance(&before, set(vec![]), 3);
     assert!(Arc::ptr_eq(
         before.cluster(&name("ns/hello/http")).unwrap(),
         other.cluster(&name("ns/hello/http")).unwrap()
@@ -165,9 +174,9 @@ fn what_did_not_change_is_the_same_object() {
 #[test]
 fn draining_ones_serve_when_none_is_ready() {
     let first = Snapshot::bootstrap(sidecar(), 1);
-    let next = Snapshot::next(&first, set(vec![endpoints(&[("a", DRAINING), ("b", READY)])]), 2);
+    let next = advance(&first, set(vec![endpoints(&[("a", DRAINING), ("b", READY)])]), 2);
     assert_eq!(pick(&next).endpoint.id, id("b"));
-    let next = Snapshot::next(&next, set(vec![endpoints(&[("a", DRAINING)])]), 2);
+    let next = advance(&next, set(vec![endpoints(&[("a", DRAINING)])]), 2);
     assert_eq!(
         (pick(&next).endpoint.id.clone(), pick(&next).reason),
         (id("a"), Reason::Draining)
@@ -205,7 +214,7 @@ fn routes_settings_and_their_absence() {
             }],
         }),
     ]);
-    let next = Snapshot::next(&first, update, 2);
+    let next = advance(&first, update, 2);
     let listener = next.listener_at(0);
     assert_eq!(
         listener.address.to_string(),
@@ -225,7 +234,7 @@ fn routes_settings_and_their_absence() {
         set: Vec::new(),
         removed: vec![(Kind::Listener, name("ns/hello/http")), (Kind::Routes, name("table"))],
     };
-    let bare = Snapshot::next(&next, gone, 3);
+    let bare = advance(&next, gone, 3);
     assert!(
         bare.listener_at(0).route("h", "/x/y").is_ok(),
         "without routes everything goes to its own cluster"

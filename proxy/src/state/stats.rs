@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenbin_balance::Load;
+use tenbin_balance::{Fleet, Load, Reason};
 
+use crate::affinity::Outcome;
 use crate::serve::error::Failure;
 
 /// Counters of one listener; they live as long as the process.
@@ -20,6 +21,12 @@ pub struct PortStats {
     pub in_flight: AtomicU64,
     /// Tries beyond the first.
     pub retries: AtomicU64,
+    /// Requests by what became of their affinity, by [`Outcome`]; those for which there is none are left out.
+    pub affinity: [AtomicU64; Outcome::ALL.len()],
+    /// Picks by their reason, in the order of [`Reason::ALL`].
+    pub picks: [AtomicU64; Reason::ALL.len()],
+    /// Upgraded connections that are open now.
+    pub tunnels: AtomicU64,
     /// Time from a request's headers to the end of its response; upgraded connections are left out.
     pub duration: Histogram,
     /// Client connections that are open now.
@@ -35,14 +42,25 @@ pub struct PortStats {
 }
 
 /// Counters of one endpoint; kept by its identity as long as it lives or has open requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EndpointStats {
-    /// What the balancer knows: open requests, picks, skip state.
+    /// What the balancer knows: open requests, picks, evidence, skip state.
     pub load: Arc<Load>,
     /// Connections opened.
     pub connections: AtomicU64,
     /// Connections that could not be opened.
     pub connect_failures: AtomicU64,
+}
+
+impl EndpointStats {
+    /// The counters of an endpoint of `fleet`.
+    pub fn new(fleet: Arc<Fleet>) -> Self {
+        EndpointStats {
+            load: Arc::new(Load::new(fleet)),
+            connections: AtomicU64::new(0),
+            connect_failures: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Adds one.

@@ -23,10 +23,9 @@ use crate::state::{self, Endpoint};
 /// # Errors
 /// [`Failure::Connect`], [`Failure::ConnectTimeout`]: the endpoint's, which is skipped for a while. [`Failure::Local`]: ours.
 pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) -> Result<Lease, Failure> {
-    let skip = endpoint.stats.load.skip();
     match timeout(limit, open(endpoint)).await {
         Ok(Ok(lease)) => {
-            skip.succeeded();
+            // What is held against it stays until it answers: it may be skipped for its answers.
             state::count(&endpoint.stats.connections);
             Ok(lease)
         }
@@ -35,7 +34,7 @@ pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) ->
             Err(Failure::Local)
         }
         outcome => {
-            skip.failed(clock.now());
+            endpoint.stats.load.skip().failed(clock.now());
             state::count(&endpoint.stats.connect_failures);
             let failure = match outcome {
                 Ok(Err(error)) => {

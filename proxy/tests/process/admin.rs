@@ -29,7 +29,7 @@ async fn everything_can_be_asked() {
     let config = proxy.admin("config").await;
     assert_eq!(config["listeners"][0]["idleTimeoutMs"], 600_000);
     assert_eq!(config["routes"][0]["hosts"][0]["routes"][0]["cluster"], "app");
-    assert_eq!(config["clusters"][0]["algorithm"], "LeastRequest");
+    assert_eq!(config["clusters"][0]["algorithm"], "Adaptive");
     assert_eq!(
         config["clusters"][0]["endpoints"][0]["address"],
         app.address.to_string()
