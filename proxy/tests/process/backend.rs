@@ -36,7 +36,7 @@ struct Seen {
 type Body = BoxBody<Bytes, hyper::Error>;
 
 impl Backend {
-    /// `/who`: its address; `/echo`: the body, as it comes; `/sink`: how long the body was; `/headers`: the request's headers;
+    /// `/who`, `/who/…`: its address; `/echo`: the body, as it comes; `/sink`: how long the body was; `/headers`: the request's headers;
     /// `/gate`: nothing until [`Backend::open`]; `/stream`: "begin", then after [`Backend::open`] "end"; `/status/N`; `/upgrade`: an
     /// upgrade to a protocol that echoes.
     pub(crate) async fn app() -> Self {
@@ -116,7 +116,7 @@ impl Backend {
         self.seen.requests.fetch_add(1, SeqCst);
         let path = request.uri().path().to_owned();
         match path.as_str() {
-            "/who" => full(self.address.to_string()),
+            path if path == "/who" || path.starts_with("/who/") => full(self.address.to_string()),
             "/echo" => Response::new(request.into_body().boxed()),
             "/sink" => {
                 let mut length = 0;

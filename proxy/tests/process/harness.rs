@@ -9,10 +9,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
+use tenbin_model::EndpointState;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::backend::nobody;
 use crate::client::Client;
+use crate::operator::Operator;
 
 /// How long anything that must happen may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,6 +74,10 @@ impl Proxy {
 
     /// A sidecar of the app at the port `app`, without an operator.
     pub(crate) async fn sidecar(app: u16, args: &[&str]) -> Self {
+        Self::sidecar_of("hello", app, args).await
+    }
+
+    async fn sidecar_of(name: &str, app: u16, args: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("admin.sock");
         let mut command = Command::new(BINARY);
@@ -81,13 +88,40 @@ impl Proxy {
             .arg(folder.path());
         command.args([
             "--namespace=ns",
-            "--app=hello",
+            &format!("--app={name}"),
             "--pod-name=hello-1",
             "--pod-uid=uid-1",
             "--status-port=0",
         ]);
         command.args(args);
         Self::start(command, folder, socket).await
+    }
+
+    /// A sidecar that follows `operator`; of its own, nobody answers for the app.
+    pub(crate) async fn following(operator: &Operator, args: &[&str]) -> Self {
+        let mut all = operator.args();
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        Self::sidecar_of(operator.app, nobody().await.port(), &all).await
+    }
+
+    /// Waits until it knows exactly these endpoints of its first cluster.
+    pub(crate) async fn await_endpoints(&self, endpoints: &[(&str, SocketAddr, EndpointState)]) {
+        let mut expected: Vec<(String, String, String)> = endpoints
+            .iter()
+            .map(|(id, address, state)| ((*id).to_owned(), address.to_string(), format!("{state:?}")))
+            .collect();
+        expected.sort();
+        eventually(&format!("{expected:?} are known"), async || {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            let known = self.endpoints().await;
+            let known: Vec<_> = known
+                .iter()
+                .map(|e| (text(&e["id"]), text(&e["address"]), text(&e["state"])))
+                .collect();
+            (known == expected).then_some(())
+        })
+        .await;
     }
 
     /// Starts `command` and waits until its admin socket answers.
