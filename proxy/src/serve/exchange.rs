@@ -108,6 +108,9 @@ impl Exchange {
     /// It goes on as an upgraded connection for as long as it lives.
     pub(super) fn hold(&mut self) {
         self.tunnel = true;
+        if let Some(picked) = &self.picked {
+            picked.open.held();
+        }
         self.stats.tunnels.fetch_add(1, Relaxed);
     }
 

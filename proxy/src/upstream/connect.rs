@@ -25,7 +25,7 @@ use crate::state::{self, Endpoint};
 pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) -> Result<Lease, Failure> {
     match timeout(limit, open(endpoint)).await {
         Ok(Ok(lease)) => {
-            // What is held against it stays until it answers: it may be skipped for its answers.
+            endpoint.stats.load.skip().connected();
             state::count(&endpoint.stats.connections);
             Ok(lease)
         }

@@ -38,7 +38,8 @@ async fn round_robin_is_exact_over_workers() {
 #[tokio::test]
 async fn ties_of_least_request_rotate() {
     let apps = apps(4).await;
-    let proxy = Proxy::before(&addresses(&apps)).await;
+    let config = simple(&addresses(&apps), ", algorithm: LeastRequest", "", "");
+    let proxy = Proxy::standalone(&config, &[]).await;
     let mut client = proxy.client().await;
     for _ in 0..40 {
         client.get("/who").await;
