@@ -3,18 +3,20 @@
 //!
 //! | JSON | what |
 //! |---|---|
-//! | `time`, `listener`, `client`, `method`, `host`, `path` | when it ended, where and from whom (the peer) it came, what it asked for |
+//! | `time`, `listener`, `client`, `source` | when it ended, where and over which connection it came, who sent it: the peer, or whom trusted hops name |
+//! | `method`, `host`, `path` | what it asked for |
 //! | `status`, `code`, `duration_ms` | what the client was told, what went wrong (see `serve::error`), headers to end of response |
 //! | `tries`, `endpoint` | how many endpoints it was sent to, and the last of them |
 //! | `reason` | why that one was picked: `policy` (the algorithm), `affinity` (its session), `hash` (its key), `overflow` (its key's endpoint is full, left out, or was tried), `floor` (it had been left alone for long), `trial` (left out until now), `panic` (all are left out), `reserve` (only weight 0 is left), `draining` (only draining ones are left) |
 //! | `candidates` | among how many endpoints; 0 where none was picked |
 //! | `affinity` | `hit`, `none`, `new`, `expired`, `forged`, `unknown_key`, `gone`, `moved`: see [`Outcome`] |
 //!
-//! A line of text has the same in this order, but `tries`, `endpoint`, `reason`, `candidates`, `affinity` after the duration.
+//! A line of text has the same: `time listener client source "method host path" status code duration tries endpoint reason candidates
+//! affinity`.
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,6 +49,8 @@ pub struct Record {
     pub listener: ResourceName,
     /// The client's address.
     pub client: SocketAddr,
+    /// Who the client is, behind the proxies that are trusted.
+    pub source: IpAddr,
     /// Its method.
     pub method: Method,
     /// The host it was for.
@@ -137,6 +141,7 @@ fn line(text: &mut String, time: SystemTime, record: &Record, format: Format) {
                 "time": time,
                 "listener": record.listener.as_str(),
                 "client": record.client.to_string(),
+                "source": record.source.to_string(),
                 "method": record.method.as_str(),
                 "host": record.host,
                 "path": path,
@@ -154,9 +159,10 @@ fn line(text: &mut String, time: SystemTime, record: &Record, format: Format) {
         Format::Text => {
             let _ = writeln!(
                 text,
-                "{time} {} {} \"{} {} {}\" {} {} {millis:.3}ms {} {} {} {} {affinity}",
+                "{time} {} {} {} \"{} {} {}\" {} {} {millis:.3}ms {} {} {} {} {affinity}",
                 record.listener,
                 record.client,
+                record.source,
                 record.method,
                 record.host.escape_debug(),
                 path.escape_debug(),
@@ -201,6 +207,7 @@ mod tests {
         Record {
             listener: ResourceName::app_port("ns", "hello", "http"),
             client: "10.0.0.9:4000".parse().unwrap(),
+            source: "192.0.2.1".parse().unwrap(),
             method: Method::GET,
             host: "a\nb".to_owned(),
             uri: "/x?y=1".parse().unwrap(),
@@ -232,7 +239,7 @@ mod tests {
     fn lines_of_both_kinds() {
         let mut text = String::new();
         line(&mut text, UNIX_EPOCH, &record(), Format::Text);
-        let expected = "1970-01-01T00:00:00.000Z ns/hello/http 10.0.0.9:4000 \"GET a\\nb /x?y=1\" 200 - 1.500ms 1 hello-1 affinity 1 hit\n";
+        let expected = "1970-01-01T00:00:00.000Z ns/hello/http 10.0.0.9:4000 192.0.2.1 \"GET a\\nb /x?y=1\" 200 - 1.500ms 1 hello-1 affinity 1 hit\n";
         assert_eq!(text, expected, "nothing that a client sends starts a new line");
         text.clear();
         line(&mut text, UNIX_EPOCH, &record(), Format::Json);

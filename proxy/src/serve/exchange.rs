@@ -1,6 +1,7 @@
 //! One request from its headers to the end of its response: what is known about it, and that it is counted exactly once, however it
 //! ends. Deciding anything about it happens elsewhere.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,6 +38,7 @@ pub(super) struct Exchange {
 
 struct Logged {
     listener: Arc<Listener>,
+    source: IpAddr,
     method: Method,
     host: String,
     uri: Uri,
@@ -49,6 +51,7 @@ impl Exchange {
         let logged = connection.worker.access_log.is_some().then(|| {
             Box::new(Logged {
                 listener: Arc::clone(listener),
+                source: listener.trusted.client(connection.client.ip(), request.headers()),
                 method: request.method().clone(),
                 host: headers::host(request).to_owned(),
                 uri: request.uri().clone(),
@@ -164,6 +167,7 @@ impl Exchange {
             log.write(Record {
                 listener: logged.listener.name.clone(),
                 client: self.connection.client,
+                source: logged.source,
                 method: logged.method,
                 host: logged.host,
                 uri: logged.uri,

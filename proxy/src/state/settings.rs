@@ -58,3 +58,63 @@ pub(super) fn to_member((wanted, endpoint): (&tenbin_model::Endpoint, &Arc<Endpo
         load: Arc::clone(&endpoint.stats.load),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tenbin_model::HashKey;
+
+    #[test]
+    fn everything_that_is_said_is_passed_on() {
+        let decay = Duration::from_secs(3);
+        let balancing = Balancing {
+            policy: tenbin_model::Policy::PeakEwma {
+                decay,
+                choices: Some(3),
+            },
+            affinity: Some(Affinity::Hash {
+                key: HashKey::Path,
+                table: HashTable::Maglev,
+                bound: Some(150),
+            }),
+            slow_start: Some(tenbin_model::SlowStart {
+                window: Duration::from_secs(9),
+                floor: 20,
+            }),
+            same_zone: true,
+        };
+        let expected = Settings {
+            policy: Policy::PeakEwma {
+                decay,
+                choices: Some(3),
+            },
+            hash: Some(Hash {
+                table: Table::Maglev,
+                bound: Some(150),
+            }),
+            slow_start: Some(SlowStart {
+                window: Duration::from_secs(9),
+                floor: 20,
+            }),
+            zone: Some("z1".into()),
+        };
+        assert_eq!(to_settings(&balancing, Some("z1")), expected);
+        assert_eq!(to_settings(&Balancing::default(), None), Settings::default());
+    }
+
+    #[test]
+    fn no_zone_comes_first_where_none_is_known_or_wanted() {
+        let zone = |same_zone, own| {
+            let balancing = Balancing {
+                same_zone,
+                ..Balancing::default()
+            };
+            to_settings(&balancing, own).zone
+        };
+        assert_eq!(zone(true, Some("z1")).as_deref(), Some("z1"));
+        assert_eq!(zone(false, Some("z1")), None);
+        assert_eq!(zone(true, Some("")), None);
+        assert_eq!(zone(true, None), None);
+    }
+}

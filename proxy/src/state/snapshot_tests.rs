@@ -172,6 +172,71 @@ fn what_did_not_change_is_the_same_object() {
 }
 
 #[test]
+fn the_own_zone_is_that_of_the_own_pod() {
+    let prefer = Resource::Cluster(tenbin_model::Cluster {
+        balancing: Balancing {
+            same_zone: true,
+            ..Balancing::default()
+        },
+        ..tenbin_model::Cluster::new(name("ns/hello/http"))
+    });
+    let Resource::Endpoints(mut zoned) = endpoints(&[("other", READY), ("own", READY)]) else {
+        panic!("no endpoints")
+    };
+    (zoned.endpoints[0].zone, zoned.endpoints[1].zone) = ("a".to_owned(), "b".to_owned());
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let next = advance(&first, set(vec![prefer, Resource::Endpoints(zoned)]), 2);
+    let zone = |snapshot: &Snapshot| {
+        let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
+        cluster.own_zone().map(str::to_owned)
+    };
+    assert_eq!(zone(&next).as_deref(), Some("b"));
+    let gone = advance(&next, set(vec![endpoints(&[("other", READY)])]), 3);
+    assert_eq!(zone(&gone), None, "it is not among them");
+}
+
+#[test]
+fn only_who_comes_later_is_eased_in() {
+    let slow = Resource::Cluster(tenbin_model::Cluster {
+        balancing: Balancing {
+            policy: Policy::RoundRobin,
+            slow_start: Some(tenbin_model::SlowStart {
+                window: Duration::from_secs(1000),
+                floor: 1,
+            }),
+            ..Balancing::default()
+        },
+        ..tenbin_model::Cluster::new(name("ns/hello/http"))
+    });
+    let picks = |snapshot: &Snapshot, id: &str| {
+        let wanted = Wanted {
+            now: Time::from_micros(3_000_000),
+            bond: &Bond::None,
+            held: false,
+            tried: &Tried::default(),
+        };
+        let mut rng = Rng::new(1);
+        let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
+        let ids = (0..40).map(|_| cluster.pick(&wanted, &mut rng).unwrap().endpoint.id.clone());
+        ids.filter(|picked| picked.as_str() == id).count()
+    };
+    // A proxy that was alone with its app hears of the others for the first time.
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let two = advance(
+        &first,
+        set(vec![slow, endpoints(&[("other", READY), ("own", READY)])]),
+        2,
+    );
+    assert_eq!(picks(&two, "other"), 20);
+    let three = advance(
+        &two,
+        set(vec![endpoints(&[("new", READY), ("other", READY), ("own", READY)])]),
+        3,
+    );
+    assert!(picks(&three, "new") <= 4, "it has just come");
+}
+
+#[test]
 fn draining_ones_serve_when_none_is_ready() {
     let first = Snapshot::bootstrap(sidecar(), 1);
     let next = advance(&first, set(vec![endpoints(&[("a", DRAINING), ("b", READY)])]), 2);

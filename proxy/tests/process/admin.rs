@@ -95,6 +95,11 @@ async fn metrics_have_their_names() {
             "2",
         ),
         ("tenbin_request_retries_total{listener=\"web\"}", "0"),
+        ("tenbin_affinity_total{listener=\"web\",outcome=\"hit\"}", "0"),
+        ("tenbin_affinity_total{listener=\"web\",outcome=\"none\"}", "0"),
+        ("tenbin_picks_total{listener=\"web\",reason=\"policy\"}", "2"),
+        ("tenbin_picks_total{listener=\"web\",reason=\"affinity\"}", "0"),
+        ("tenbin_upgraded_connections{listener=\"web\"}", "0.0"),
         ("tenbin_connections{listener=\"web\"}", "1.0"),
         ("tenbin_connections_accepted_total{listener=\"web\"}", "1"),
         ("tenbin_connections_refused_total{listener=\"web\"}", "0"),
@@ -110,13 +115,16 @@ async fn metrics_have_their_names() {
         (&format!("tenbin_endpoint_connections_opened_total{endpoint}"), "1"),
         (&format!("tenbin_endpoint_connect_failures_total{endpoint}"), "0"),
         (&format!("tenbin_endpoint_skipped{endpoint}"), "0.0"),
+        (&format!("tenbin_endpoint_weight{endpoint}"), "1.0"),
     ] {
         assert!(
             text.lines().any(|line| line == format!("{series} {value}")),
             "{series} {value} in\n{text}"
         );
     }
+    let latency = format!("tenbin_endpoint_latency_seconds{endpoint} 0.");
     for series in [
+        latency.as_str(),
         "tenbin_connection_limit ",
         "tenbin_fd_limit ",
         "tenbin_snapshot_age_seconds ",
