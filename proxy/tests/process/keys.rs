@@ -30,9 +30,9 @@ async fn endpoints(n: usize) -> Endpoints {
         .collect()
 }
 
-async fn following(operator: &Operator, endpoints: &Endpoints) -> Proxy {
+async fn following(operator: &Operator, endpoints: &Endpoints, args: &[&str]) -> Proxy {
     operator.endpoints(endpoints);
-    let proxy = Proxy::following(operator, &[]).await;
+    let proxy = Proxy::following(operator, args).await;
     proxy.await_endpoints(endpoints).await;
     proxy
 }
@@ -69,8 +69,8 @@ async fn each_kind_of_key_stays_through_any_proxy() {
     for (key, table, say) in kinds {
         let operator = Operator::of(hash(key.clone(), table)).await;
         let (one, two) = (
-            following(&operator, &endpoints).await,
-            following(&operator, &endpoints).await,
+            following(&operator, &endpoints, &[]).await,
+            following(&operator, &endpoints, &[]).await,
         );
         let (mut first, mut second) = (one.client().await, two.client().await);
         let mut places = BTreeSet::new();
@@ -92,7 +92,7 @@ async fn each_kind_of_key_stays_through_any_proxy() {
 async fn only_keys_of_who_left_move_and_they_come_back() {
     let all = endpoints(4).await;
     let operator = Operator::of(hash(HashKey::Header("x-user".to_owned()), HashTable::Ring)).await;
-    let proxy = following(&operator, &all).await;
+    let proxy = following(&operator, &all, &[]).await;
     let mut client = proxy.client().await;
     let mut places = async || {
         let mut places = Vec::new();
@@ -119,7 +119,7 @@ async fn only_keys_of_who_left_move_and_they_come_back() {
 async fn without_a_key_requests_go_in_turn() {
     let all = endpoints(2).await;
     let operator = Operator::of(hash(HashKey::Header("x-user".to_owned()), HashTable::Ring)).await;
-    let proxy = following(&operator, &all).await;
+    let proxy = following(&operator, &all, &[]).await;
     let mut client = proxy.client().await;
     let (first, second) = (
         who(&mut client, "/who", "").await,
@@ -138,7 +138,7 @@ async fn without_a_key_requests_go_in_turn() {
 async fn the_source_address_is_whom_trusted_hops_name() {
     let all = endpoints(4).await;
     let operator = Operator::of(hash(HashKey::SOURCE_IP, HashTable::Ring)).await;
-    let proxy = following(&operator, &all).await;
+    let proxy = following(&operator, &all, &[]).await;
     let mut client = proxy.client().await;
     let forwarded = |n: u32| {
         format!("x-forwarded-for: 192.0.2.{n}, 198.51.100.{n}\r\nx-forwarded-for: 10.9.9.9, 10.8.8.8:4711\r\n")
@@ -187,4 +187,32 @@ async fn the_source_address_is_whom_trusted_hops_name() {
         let headers = format!("x-forwarded-for: {hostile}\r\n");
         assert!(!who(&mut client, "/who", &headers).await.is_empty(), "{hostile}");
     }
+}
+
+#[tokio::test]
+async fn the_log_names_the_peer_and_the_source_and_admin_the_key() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let all = endpoints(1).await;
+    let operator = Operator::of(hash(HashKey::SOURCE_IP, HashTable::Ring)).await;
+    operator.listener(&["127.0.0.1/32"]);
+    let mut proxy = following(&operator, &all, &["--access-log=on", "--log-format=json"]).await;
+    let mut client = proxy.client().await;
+    who(
+        &mut client,
+        "/who",
+        "x-forwarded-for: 192.0.2.1, [2001:db8::7]:4711\r\n",
+    )
+    .await;
+    let mut lines = BufReader::new(proxy.child.stdout.take().unwrap()).lines();
+    let line = lines.next_line().await.unwrap().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["source"], "2001:db8::7", "{line}");
+    assert!(line["client"].as_str().unwrap().contains("127.0.0.1"), "{line}");
+    assert_eq!((&line["reason"], &line["affinity"]), (&"hash".into(), &"hit".into()));
+
+    let shown = &proxy.admin("clusters").await["clusters"][0]["affinity"];
+    let expected = serde_json::json!({
+        "type": "SourceIP", "ipv4PrefixLength": 32, "ipv6PrefixLength": 128, "table": "Ring", "boundPercent": null,
+    });
+    assert_eq!(*shown, expected);
 }
