@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod app;
 mod backend;
 mod client;
+mod cookies;
 mod drain;
 mod failures;
 mod harness;
