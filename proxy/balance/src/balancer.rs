@@ -63,13 +63,14 @@ impl Balancer {
             let before = before.map(|b| (&*b.members, of(b)));
             Tier::new(&members, places, settings.policy, before, rng)
         };
+        let zones_before = before.and_then(|b| Some((&*b.members, b.zones.as_ref()?)));
         let eased_until = begin(&members, before, &settings, now);
         queue(&members, fleet.as_deref(), rng);
         Balancer {
             zones: settings
                 .zone
                 .as_ref()
-                .and_then(|own| Zones::new(own, &members, &ready, settings.policy, rng)),
+                .and_then(|own| Zones::new(own, &members, &ready, settings.policy, zones_before, rng)),
             hashing: settings
                 .hash
                 .map(|hash| Hashing::new(hash, &members, &ready, before.and_then(|b| b.hashing.as_ref()))),
@@ -122,7 +123,7 @@ impl Balancer {
             Role::Ready => true,
             Role::Draining => home.keep_draining,
         };
-        let good = serves && !ask.tried.contains(&member.load) && member.load.skip().admit(ask.now);
+        let good = serves && !ask.tried.contains(&member.load) && member.load.admit(ask.now).is_some();
         good.then(|| self.begin(home.index, Reason::Affinity, 1, ask.now))
     }
 

@@ -39,12 +39,11 @@ impl Tier {
         } else {
             Box::default()
         };
-        let turn = match before.and_then(|(old, tier)| Some((tier.progress(), &old[tier.next()?].id))) {
+        let turn = match before.and_then(|(old, tier)| Some((tier.progress(order.len()), &old[tier.next()?].id))) {
             // Whose turn it was has it still, or who comes after it.
-            Some((progress, id)) => {
+            Some((at, id)) => {
                 let next = places.partition_point(|&i| members[i as usize].id < *id) % places.len().max(1);
-                let at = (progress * order.len() as f64) as usize;
-                let (head, tail) = order.split_at(at.min(order.len()));
+                let (head, tail) = order.split_at(at);
                 let ahead = tail.iter().chain(head).position(|&place| place as usize == next);
                 at + ahead.unwrap_or(0)
             }
@@ -74,10 +73,10 @@ impl Tier {
         Some(self.members[self.order[turn as usize] as usize] as usize)
     }
 
-    /// How much of the present round is over.
-    fn progress(&self) -> f64 {
-        let length = self.order.len().max(1) as u64;
-        (self.turn.load(Relaxed) % length) as f64 / length as f64
+    /// Where in an order of `length` as much of a round is over as of the present one here.
+    fn progress(&self, length: usize) -> usize {
+        let own = self.order.len().max(1) as u64;
+        (self.turn.load(Relaxed) % own * length as u64 / own) as usize
     }
 
     /// A random member, by weight.

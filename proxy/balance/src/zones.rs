@@ -3,6 +3,7 @@
 //! gets the same, and no zone starves. Source: Envoy's zone aware routing, by capacity instead of counts, without its least size.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::Rng;
 use crate::alias::Alias;
@@ -12,14 +13,22 @@ use crate::tier::Tier;
 /// The ready endpoints by zone.
 #[derive(Debug)]
 pub(crate) struct Zones {
-    tiers: Vec<Tier>,
+    tiers: Vec<(Arc<str>, Tier)>,
     /// Which zone gets a request of ours.
     share: Alias,
 }
 
 impl Zones {
-    /// The zones of the endpoints at `ready`; `None` where ours has none, or where one has no zone: nothing to prefer then.
-    pub(crate) fn new(own: &str, members: &[Member], ready: &[u32], policy: Policy, rng: &mut Rng) -> Option<Self> {
+    /// The zones of the endpoints at `ready`; `None` where ours has none, or where one has no zone: nothing to prefer then. What rotates
+    /// in a zone goes on where it stood in `before`.
+    pub(crate) fn new(
+        own: &str,
+        members: &[Member],
+        ready: &[u32],
+        policy: Policy,
+        before: Option<(&[Member], &Zones)>,
+        rng: &mut Rng,
+    ) -> Option<Self> {
         let mut zones: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for &place in ready {
             zones.entry(&members[place as usize].zone).or_default().push(place);
@@ -54,8 +63,11 @@ impl Zones {
             })
             .collect();
         let tiers = zones
-            .into_values()
-            .map(|places| Tier::new(members, places, policy, None, rng))
+            .into_iter()
+            .map(|(name, places)| {
+                let before = before.and_then(|(old, zones)| Some((old, zones.tier(name)?)));
+                (name.into(), Tier::new(members, places, policy, before, rng))
+            })
             .collect();
         Some(Zones {
             tiers,
@@ -65,6 +77,13 @@ impl Zones {
 
     /// The zone of the next request.
     pub(crate) fn draw(&self, rng: &mut Rng) -> &Tier {
-        &self.tiers[self.share.draw(rng)]
+        &self.tiers[self.share.draw(rng)].1
+    }
+
+    fn tier(&self, zone: &str) -> Option<&Tier> {
+        self.tiers
+            .iter()
+            .find(|(name, _)| **name == *zone)
+            .map(|(_, tier)| tier)
     }
 }
