@@ -133,19 +133,14 @@ impl Balancer {
         // Each round but the last finds an endpoint that is not good after all, and skips it.
         for _ in 0..=tier.len() {
             let chosen = self.choose(of, rng)?;
-            let load = &self.members[chosen.index].load;
-            match load.skip().status(ask.now) {
-                Status::Usable if load.hangs(ask.now) => load.skip().convicted(ask.now),
-                Status::Usable => {
-                    let reason = self.reason(tier, if chosen.floor { Reason::Floor } else { Reason::Policy });
-                    return Some(self.begin(chosen.index, reason, tier.len(), ask.now));
-                }
-                // Of several requests that see an endpoint whose skip is over, one gets to try it; for the others it is skipped again.
-                Status::Due if load.skip().admit(ask.now) => {
-                    return Some(self.begin(chosen.index, Reason::Trial, tier.len(), ask.now));
-                }
-                Status::Due | Status::Skipped => {}
-            }
+            // Of several requests that see an endpoint whose skip is over, one gets to try it; for the others it is skipped again.
+            let reason = match self.members[chosen.index].load.admit(ask.now) {
+                Some(Status::Usable) if chosen.floor => self.reason(tier, Reason::Floor),
+                Some(Status::Usable) => self.reason(tier, Reason::Policy),
+                Some(_) => Reason::Trial,
+                None => continue,
+            };
+            return Some(self.begin(chosen.index, reason, tier.len(), ask.now));
         }
         None
     }

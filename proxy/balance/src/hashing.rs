@@ -66,14 +66,11 @@ impl Hashing {
             let home = *own.get_or_insert(place);
             let index = self.places[place as usize] as usize;
             let load = &members[index].load;
-            if ask.tried.contains(load) || !load.skip().admit(ask.now) {
-                continue;
-            }
-            if load.hangs(ask.now) {
-                load.skip().convicted(ask.now);
-                continue;
-            }
             let bound = self.bound(place, load.fleet().open());
+            // Room first: a trial that is admitted is used up.
+            if ask.tried.contains(load) || load.open() >= bound || load.admit(ask.now).is_none() {
+                continue;
+            }
             if let Some(open) = load.begin_below(bound, ask.now) {
                 return Some(Pick {
                     index,

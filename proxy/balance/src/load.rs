@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::average::Average;
 use crate::peak::Peak;
 use crate::young::{Ticket, Young};
-use crate::{Fleet, Skip, Time};
+use crate::{Fleet, Skip, Status, Time};
 
 /// Open requests, picks, evidence and skip state of one endpoint.
 #[derive(Debug, Default)]
@@ -140,6 +140,20 @@ impl Load {
         }
         let since = Time::from_micros(self.waiting_since.load(Relaxed));
         waiting >= self.fleet.late_in_a_row() && now.since(since) > self.fleet.overdue()
+    }
+
+    /// Whether a request may go there now, and how it stands: one that hangs is skipped from now on, and where a skip is over, one caller
+    /// gets to try.
+    pub(crate) fn admit(&self, now: Time) -> Option<Status> {
+        match self.skip.status(now) {
+            Status::Usable if self.hangs(now) => {
+                self.skip.convicted(now);
+                None
+            }
+            Status::Usable => Some(Status::Usable),
+            Status::Due => self.skip.admit(now).then_some(Status::Due),
+            Status::Skipped => None,
+        }
     }
 
     /// Counts a request there until the guard is dropped.
