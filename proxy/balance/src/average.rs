@@ -18,8 +18,9 @@ impl Average {
         let mut word = self.0.load(Relaxed);
         loop {
             let (average, samples) = unpack(word);
-            let share = 1.0 / (samples + 1).min(memory) as f32;
-            let next = pack(average + (sample - average) * share, samples.saturating_add(1));
+            let samples = samples.saturating_add(1);
+            let share = 1.0 / samples.min(memory) as f32;
+            let next = pack(average + (sample - average) * share, samples);
             match self.0.compare_exchange_weak(word, next, Relaxed, Relaxed) {
                 Ok(_) => return,
                 Err(current) => word = current,
@@ -63,6 +64,15 @@ mod tests {
         }
         assert!((average.get().0 - 10.0).abs() < 1e-3);
         assert_eq!(average.get().1, 103);
+    }
+
+    #[test]
+    fn it_goes_on_after_more_samples_than_can_be_counted() {
+        let average = Average(AtomicU64::new(pack(1.0, u32::MAX - 1)));
+        for _ in 0..4 {
+            average.add(3.0, 2);
+        }
+        assert_eq!(average.get(), (2.875, u32::MAX));
     }
 
     #[test]

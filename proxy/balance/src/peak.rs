@@ -51,7 +51,7 @@ impl Peak {
 }
 
 fn fade(age: Duration, decay: Duration) -> f32 {
-    (-age.as_secs_f32() / decay.as_secs_f32()).exp()
+    (-age.as_secs_f32() / decay.as_secs_f32().max(1e-3)).exp()
 }
 
 fn millis(now: Time) -> u32 {
@@ -67,4 +67,51 @@ fn unpack(word: u64, now: Time) -> (f32, Duration) {
 
 fn pack(average: f32, now: Time) -> u64 {
     u64::from(average.to_bits()) << 32 | u64::from(millis(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECAY: Duration = Duration::from_secs(10);
+
+    fn at(millis: u64) -> Time {
+        Time::from_micros(millis * 1000)
+    }
+
+    #[test]
+    fn it_rises_at_once_and_falls_over_time() {
+        let peak = Peak::default();
+        assert_eq!(peak.read(at(5), DECAY), None);
+        peak.observe(1_000.0, at(0), DECAY);
+        peak.observe(50_000.0, at(10), DECAY);
+        assert_eq!(peak.read(at(10), DECAY), Some(50_000.0));
+        peak.observe(1_000.0, at(20), DECAY);
+        assert!(
+            peak.read(at(20), DECAY).unwrap() > 49_000.0,
+            "one good answer says little"
+        );
+        let later = peak.read(at(10_020), DECAY).unwrap();
+        assert!(
+            (17_000.0..19_000.0).contains(&later),
+            "a third is left after the decay: {later}"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_changes_nothing() {
+        let peak = Peak::default();
+        peak.observe(7_000.0, at(1_000), DECAY);
+        assert_eq!(peak.read(at(900), DECAY), Some(7_000.0));
+        assert_eq!(peak.observe(5_000.0, at(900), DECAY), 7_000.0);
+    }
+
+    #[test]
+    fn no_decay_is_no_memory_and_a_number() {
+        let peak = Peak::default();
+        for now in [at(0), at(0), at(3)] {
+            assert!(peak.observe(9.0, now, Duration::ZERO).is_finite());
+            assert!(peak.read(now, Duration::ZERO).unwrap().is_finite());
+        }
+    }
 }
