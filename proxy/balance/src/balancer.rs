@@ -249,7 +249,7 @@ fn queue(members: &[Member], fleet: Option<&Fleet>, rng: &mut Rng) {
     let clock = fleet.clock.fetch_max(1, Relaxed).max(1);
     let start = rng.below(members.len()) as u64;
     for (place, member) in (0u64..).zip(members) {
-        let turn = clock + (place + start) % n;
+        let turn = (clock + (place + start) % n) * least::TICKS;
         let _ = member.load.turn.compare_exchange(0, turn, Relaxed, Relaxed);
     }
 }

@@ -20,6 +20,9 @@ const FLOOR_ROUNDS: f32 = 16.0;
 /// How often a candidate that is unusable or was drawn already is drawn again.
 const REDRAWS: u32 = 16;
 
+/// Parts of a pick in which turns are counted.
+pub(crate) const TICKS: u64 = 1024;
+
 /// How an algorithm sees a candidate.
 pub(crate) trait Cost {
     /// What a request there costs.
@@ -109,7 +112,7 @@ fn sample(of: Candidates<'_>, wanted: usize, rng: &mut Rng, cost: &impl Cost) ->
 
 /// Whether so many picks passed it by that it may be starving.
 fn is_behind(of: Candidates<'_>, turn: u64) -> bool {
-    of.clock > turn + (FLOOR_ROUNDS * of.tier.round) as u64
+    of.clock * TICKS > turn + (FLOOR_ROUNDS * of.tier.round * TICKS as f32) as u64
 }
 
 fn starves(of: Candidates<'_>, index: usize, cost: &impl Cost) -> bool {
@@ -122,10 +125,14 @@ fn claim(of: Candidates<'_>, index: usize) -> Option<Chosen> {
     Some(Chosen { index, floor: true })
 }
 
-/// Its next turn is due when it has waited for its share of picks.
+/// Its next turn is due when it has waited for its share of picks. What it waited too long or too short is made up for, once.
 fn take_turn(of: Candidates<'_>, index: usize) {
     let load = of.load(index);
     load.fleet().clock.fetch_add(1, Relaxed);
-    let wait = of.tier.round / of.weight(index);
-    load.turn.store(of.clock + wait as u64, Relaxed);
+    let (now, wait) = (
+        of.clock * TICKS,
+        (of.tier.round / of.weight(index) * TICKS as f32) as u64,
+    );
+    let due = load.turn.load(Relaxed).clamp(now.saturating_sub(wait), now + wait);
+    load.turn.store(due + wait, Relaxed);
 }
