@@ -18,13 +18,13 @@ pub struct Load {
     open: AtomicU32,
     picks: AtomicU64,
     young: Young,
-    /// When its turn is, counted in picks of its fleet: among equals, the one that is due first.
+    /// When its turn is, counted in parts of picks of its fleet: among equals, the one that is due first. 0 before it has one.
     pub(crate) turn: AtomicU64,
     /// When it was picked last, in microseconds.
     pub(crate) picked: AtomicU64,
     /// When it became ready while others were, in microseconds; 0 where it was there from the beginning.
     pub(crate) ready_since: AtomicU64,
-    /// What of a turn it saved up while it is eased in: 1/65536ths.
+    /// What it saved up of turns while it was eased in: 1/65536ths, modulo 2³².
     pub(crate) credit: AtomicU32,
     /// Latency to a response's head, as a logarithm.
     latency: Average,

@@ -13,20 +13,26 @@ const WHOLE: u32 = 1 << 16;
 const PASSED: usize = 8;
 
 /// Takes the next turn of a usable endpoint. A turn that falls on an unusable one is used up, so that the turns of the others stay equally
-/// spaced; one that is eased in uses the part of its turns that is its share. `None` if none is usable.
+/// spaced; one that is eased in uses the part of its turns that is its share, unless there is no other. `None` if none is usable.
 pub(crate) fn choose(of: Candidates<'_>) -> Option<usize> {
     let order = &of.tier.order;
     let turns = order.len() * if of.slow_start.is_some() { PASSED } else { 1 };
-    for _ in 0..turns {
+    let mut passed = None;
+    // One more than whole rounds, so that who has the last turn changes.
+    for _ in 0..=turns {
         let ticket = of.tier.turn.fetch_add(1, Relaxed);
         let place = order[(ticket % order.len() as u64) as usize];
         let index = of.tier.members[place as usize] as usize;
-        if of.usable(index) && has_turn(of, index) {
+        if !of.usable(index) {
+            continue;
+        }
+        if has_turn(of, index) {
             return Some(index);
         }
+        passed = Some(index);
     }
     // Other threads may have taken all the turns that would have been good for us.
-    of.iter().next()
+    passed.or_else(|| of.iter().next())
 }
 
 /// Whether an endpoint that is being eased in has saved up a whole turn.
@@ -36,10 +42,7 @@ fn has_turn(of: Candidates<'_>, index: usize) -> bool {
         return true;
     }
     let part = (share * WHOLE as f32) as u32;
-    let saved = of.load(index).credit.fetch_add(part, Relaxed) + part;
-    if saved < WHOLE {
-        return false;
-    }
-    of.load(index).credit.fetch_sub(WHOLE, Relaxed);
-    true
+    let saved = of.load(index).credit.fetch_add(part, Relaxed);
+    // One thread alone sees the sum pass a whole turn.
+    saved / WHOLE != saved.wrapping_add(part) / WHOLE
 }
