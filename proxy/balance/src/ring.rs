@@ -1,12 +1,12 @@
 //! Consistent hashing on a ring. Source: Karger et al., "Consistent Hashing and Random Trees" (1997), with many points an endpoint.
-//! An endpoint's points follow from its identity and weight alone, never from how many others there are: who comes or goes
-//! moves only its own keys. Trade-off: shares differ by about 6% between equal endpoints; Maglev is more even and moves more.
+//! An endpoint's points follow from its identity and weight and the magnitude of the heaviest weight, never from how many others there are:
+//! who comes or goes moves only its own keys. Trade-off: shares differ by about 6% between equal endpoints; Maglev is more even and moves more.
 
 use crate::hash;
 
-/// Points of an endpoint of weight 1: shares differ by 1/√256.
+/// Points of an endpoint of weight 1, where none weighs more than 3: shares differ by 1/√256.
 const POINTS: u64 = 256;
-/// The most points of a ring: 8 MiB. Beyond it every endpoint has fewer.
+/// The most points of a ring: 8 MiB. Beyond it every endpoint has half as many.
 const POINTS_MAX: u64 = 1 << 20;
 
 /// The ring: points in order of their position, found by the first bits of it.
@@ -27,20 +27,18 @@ struct Point {
 impl Ring {
     /// The ring of endpoints by identity and weight (above 0), numbered from 0 as they come.
     pub(crate) fn new(endpoints: &[(&str, u32)]) -> Self {
-        let weights: u64 = endpoints.iter().map(|&(_, weight)| u64::from(weight)).sum();
-        let per_weight = POINTS.min(POINTS_MAX / weights.max(1)).max(1);
-        let count = weights * per_weight;
-        let shift = u32::BITS - count.max(2).ilog2();
-        let mut points = Vec::with_capacity(count as usize);
+        let halvings = halvings(endpoints);
+        let mut points = Vec::new();
         for (endpoint, &(id, weight)) in (0u32..).zip(endpoints) {
             // Two points from each hash.
-            for n in 0..(u64::from(weight) * per_weight).div_ceil(2) {
+            for n in 0..(u64::from(weight) * POINTS >> halvings).div_ceil(2).max(1) {
                 let hash = hash::of_endpoint(id, n);
                 for position in [(hash >> 32) as u32, hash as u32] {
                     points.push(Point { position, endpoint });
                 }
             }
         }
+        let shift = u32::BITS - points.len().max(2).ilog2();
         let (points, starts) = sort(&points, shift);
         Ring { points, starts, shift }
     }
@@ -56,6 +54,18 @@ impl Ring {
         let (before, after) = self.points.split_at(at);
         after.iter().chain(before).map(|point| point.endpoint).cycle()
     }
+}
+
+/// How often the points of each endpoint are halved, so that the heaviest has 512 to 1,023 at most. In whole halvings, so that it is the same
+/// over nearly every change.
+fn halvings(endpoints: &[(&str, u32)]) -> u32 {
+    let heaviest = endpoints.iter().map(|&(_, weight)| weight).max().unwrap_or(1);
+    let points = POINTS * endpoints.iter().map(|&(_, weight)| u64::from(weight)).sum::<u64>();
+    let mut halvings = heaviest.max(1).ilog2().saturating_sub(1);
+    while points >> halvings > POINTS_MAX {
+        halvings += 1;
+    }
+    halvings
 }
 
 /// Sorts by buckets of the first bits, then within each: positions are evenly spread, so that each step is short.
