@@ -53,18 +53,20 @@ pub(crate) fn choose(of: Candidates<'_>, choices: Option<u32>, rng: &mut Rng, co
         }
         sample(of, wanted, rng, cost)
     };
-    let chosen = match sampled {
-        Some(index) => index,
+    let index = match sampled {
+        Some(index) => {
+            take_turn(of, index, 0);
+            index
+        }
         None => match scan(of, cost)? {
             Scanned::Starving(index) => return claim(of, index),
-            Scanned::Cheapest(index) => index,
+            Scanned::Cheapest(index) => {
+                take_turn(of, index, 1);
+                index
+            }
         },
     };
-    take_turn(of, chosen);
-    Some(Chosen {
-        index: chosen,
-        floor: false,
-    })
+    Some(Chosen { index, floor: false })
 }
 
 enum Scanned {
@@ -121,18 +123,20 @@ fn starves(of: Candidates<'_>, index: usize, cost: &impl Cost) -> bool {
 
 /// Takes a starving endpoint for this request alone; another thread that saw the same goes for the cheapest.
 fn claim(of: Candidates<'_>, index: usize) -> Option<Chosen> {
-    take_turn(of, index);
+    take_turn(of, index, 0);
     Some(Chosen { index, floor: true })
 }
 
-/// Its next turn is due when it has waited for its share of picks. What it waited too long or too short is made up for, once.
-fn take_turn(of: Candidates<'_>, index: usize) {
+/// Its next turn is due when it has waited for its share of picks. What it waited too long is made up for, if that was not more than
+/// so many of its turns; more, and it was left alone for a reason.
+fn take_turn(of: Candidates<'_>, index: usize, made_up: u64) {
     let load = of.load(index);
     load.fleet().clock.fetch_add(1, Relaxed);
     let (now, wait) = (
         of.clock * TICKS,
         (of.tier.round / of.weight(index) * TICKS as f32) as u64,
     );
-    let due = load.turn.load(Relaxed).clamp(now.saturating_sub(wait), now + wait);
-    load.turn.store(due + wait, Relaxed);
+    let due = load.turn.load(Relaxed).min(now);
+    let begin = if now - due > made_up * wait { now } else { due };
+    load.turn.store(begin + wait, Relaxed);
 }
