@@ -17,22 +17,18 @@ const PASSED: usize = 8;
 pub(crate) fn choose(of: Candidates<'_>) -> Option<usize> {
     let order = &of.tier.order;
     let turns = order.len() * if of.slow_start.is_some() { PASSED } else { 1 };
-    let mut passed = None;
-    // One more than whole rounds, so that who has the last turn changes.
-    for _ in 0..=turns {
-        let ticket = of.tier.turn.fetch_add(1, Relaxed);
+    let mut ticket = 0;
+    for _ in 0..turns {
+        ticket = of.tier.turn.fetch_add(1, Relaxed);
         let place = order[(ticket % order.len() as u64) as usize];
         let index = of.tier.members[place as usize] as usize;
-        if !of.usable(index) {
-            continue;
-        }
-        if has_turn(of, index) {
+        if of.usable(index) && has_turn(of, index) {
             return Some(index);
         }
-        passed = Some(index);
     }
-    // Other threads may have taken all the turns that would have been good for us.
-    passed.or_else(|| of.iter().next())
+    // Nobody saved up a turn yet, or other threads took all that would have been good for us: not always the same endpoint.
+    let calls = ticket as usize / turns.max(1);
+    of.iter().nth(calls % of.iter().count().max(1))
 }
 
 /// Whether an endpoint that is being eased in has saved up a whole turn.
