@@ -134,7 +134,8 @@ impl Load {
 
     /// Whether requests wait there for so long, and so many in a row, that it must hang.
     pub(crate) fn hangs(&self, now: Time) -> bool {
-        let waiting = self.waiting.load(Relaxed);
+        // Whose client went away waits no longer.
+        let waiting = self.waiting.load(Relaxed).min(self.open());
         if waiting < 3 {
             return false;
         }
