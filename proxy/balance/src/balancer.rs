@@ -145,10 +145,19 @@ impl Balancer {
         None
     }
 
-    /// Any endpoint of `tier`, though it is skipped.
+    /// Any endpoint of `tier`, though it is skipped. If they all are, they are all tried again: else the first that works would get what was
+    /// meant for all, until the others' time has come.
     fn in_panic(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<Pick> {
         let of = self.candidates(tier, ask, true)?;
         let chosen = self.choose(of, rng)?;
+        let skips = || {
+            tier.members
+                .iter()
+                .map(|&index| self.members[index as usize].load.skip())
+        };
+        if skips().all(|skip| skip.status(ask.now) == Status::Skipped) {
+            skips().for_each(|skip| skip.due(ask.now));
+        }
         Some(self.begin(chosen.index, self.reason(tier, Reason::Panic), tier.len(), ask.now))
     }
 
