@@ -1,6 +1,9 @@
 //! Configuration from a YAML file made for people, for a proxy without a control plane: `examples/standalone.yaml`. It becomes
 //! the same [`Update`] that a stream would give, under the same bounds. Read once at start.
 
+mod balancing;
+mod keys;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -9,9 +12,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tenbin_model::{
-    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, FieldError, Listener, Policy, Resource,
-    ResourceName, Route, RouteTable, Update, VirtualHost, bounds,
+    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, FieldError, Listener, Resource, ResourceName, Route,
+    RouteTable, SessionKeys, Update, VirtualHost, bounds,
 };
+
+use balancing::{AffinityItem, ConfigItem};
 
 /// The largest file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -97,6 +102,8 @@ struct ListenerItem {
     address: String,
     header_timeout: Option<String>,
     idle_timeout: Option<String>,
+    #[serde(default)]
+    trusted_hops: Vec<String>,
     routes: Vec<RouteItem>,
 }
 
@@ -114,8 +121,27 @@ struct RouteItem {
 struct ClusterItem {
     name: String,
     algorithm: Option<String>,
+    #[serde(default)]
+    algorithm_config: ConfigItem,
+    affinity: Option<AffinityItem>,
+    session_keys: Option<PathBuf>,
     connect_timeout: Option<String>,
-    endpoints: Vec<String>,
+    endpoints: Vec<EndpointItem>,
+}
+
+/// An address alone, or with more about it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum EndpointItem {
+    Address(String),
+    Full(FullEndpoint),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FullEndpoint {
+    address: String,
+    weight: Option<u64>,
 }
 
 impl File {
@@ -129,6 +155,8 @@ impl File {
             let path = format!("clusters[{i}]");
             let (cluster, endpoints) = item.judge().map_err(|e| e.within(&path))?;
             unique(&mut clusters, &path, &cluster.name)?;
+            let keys = item.keys(&cluster).map_err(|e| e.within(&path))?;
+            set.extend(keys.map(Resource::Keys));
             set.extend([Resource::Cluster(cluster), Resource::Endpoints(endpoints)]);
         }
         let mut names = BTreeSet::new();
@@ -185,7 +213,7 @@ impl ListenerItem {
                 self.idle_timeout.as_deref(),
                 Listener::DEFAULT_IDLE_TIMEOUT,
             )?,
-            trusted_hops: Vec::new(),
+            trusted_hops: bounds::trusted_hops("trustedHops", &self.trusted_hops)?,
         };
         Ok((listener, RouteTable { name, hosts }))
     }
@@ -218,18 +246,11 @@ impl RouteItem {
 impl ClusterItem {
     fn judge(&self) -> Result<(Cluster, EndpointSet), FieldError> {
         let name = ResourceName::parse("name", &self.name)?;
-        let policy = match self.algorithm.as_deref() {
-            None => Policy::default(),
-            Some("RoundRobin") => Policy::RoundRobin,
-            Some("LeastRequest") => Policy::LeastRequest { choices: None },
-            Some(other) => return Err(FieldError::new("algorithm", other, "RoundRobin or LeastRequest")),
-        };
+        let algorithm = self.algorithm.as_deref();
+        let balancing = balancing::judge(algorithm, &self.algorithm_config, self.affinity.as_ref(), &name)?;
         let cluster = Cluster {
             name: name.clone(),
-            balancing: Balancing {
-                policy,
-                ..Balancing::default()
-            },
+            balancing,
             connect_timeout: time(
                 "connectTimeout",
                 self.connect_timeout.as_deref(),
@@ -242,8 +263,12 @@ impl ClusterItem {
         }
         let mut seen = BTreeSet::new();
         let mut endpoints = Vec::with_capacity(self.endpoints.len());
-        for (i, text) in self.endpoints.iter().enumerate() {
+        for (i, item) in self.endpoints.iter().enumerate() {
             let path = format!("endpoints[{i}]");
+            let (text, weight) = match item {
+                EndpointItem::Address(text) => (text, 1),
+                EndpointItem::Full(full) => (&full.address, full.weight.unwrap_or(1)),
+            };
             let address = socket(&path, text)?;
             if address.port() == 0 || !seen.insert(address) {
                 return Err(FieldError::new(
@@ -258,7 +283,7 @@ impl ClusterItem {
                 address,
                 state: EndpointState::Ready,
                 instance: address.to_string(),
-                weight: 1,
+                weight: bounds::weight(&format!("{path}.weight"), weight)?,
                 zone: String::new(),
             });
         }
@@ -268,6 +293,19 @@ impl ClusterItem {
             endpoints,
         };
         Ok((cluster, endpoints))
+    }
+
+    /// What seals its session cookies, which has its name.
+    fn keys(&self, cluster: &Cluster) -> Result<Option<SessionKeys>, FieldError> {
+        let file = self.session_keys.as_deref();
+        match cluster.keys() {
+            Some(name) => keys::read("sessionKeys", name.clone(), file).map(Some),
+            None if file.is_some() => {
+                let accepted = "nothing here but for an affinity of type Cookie issued by Proxy";
+                Err(FieldError::new("sessionKeys", "(set)", accepted))
+            }
+            None => Ok(None),
+        }
     }
 }
 
@@ -285,9 +323,17 @@ fn socket(path: &str, text: &str) -> Result<SocketAddr, FieldError> {
         .map_err(|_| FieldError::new(path, text, "an IP address and a port, as 127.0.0.1:8080 or [::1]:8080"))
 }
 
-/// A time as `500ms`, `30s`, `10m` or `1h`.
+/// A time within the usual bounds, or the default.
 fn time(path: &str, text: Option<&str>, default: Duration) -> Result<Duration, FieldError> {
-    let Some(text) = text else { return Ok(default) };
+    text.map_or(Ok(default), |text| duration(path, text, bounds::timeout))
+}
+
+/// A time as `500ms`, `30s`, `10m`, `1h` or `1d`, within the bounds of `judge`.
+fn duration(
+    path: &str,
+    text: &str,
+    judge: fn(&str, Duration) -> Result<Duration, FieldError>,
+) -> Result<Duration, FieldError> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let millis = match unit {
@@ -295,17 +341,20 @@ fn time(path: &str, text: Option<&str>, default: Duration) -> Result<Duration, F
         "s" => Some(1000),
         "m" => Some(60_000),
         "h" => Some(3_600_000),
+        "d" => Some(24 * 3_600_000),
         _ => None,
     };
     let time = millis.zip(number.parse::<u64>().ok());
     match time.and_then(|(unit, number)| number.checked_mul(unit)) {
-        Some(millis) => bounds::timeout(path, Duration::from_millis(millis)),
-        None => Err(FieldError::new(path, text, "a time as 500ms, 30s, 10m or 1h")),
+        Some(millis) => judge(path, Duration::from_millis(millis)),
+        None => Err(FieldError::new(path, text, "a time as 500ms, 30s, 10m, 1h or 1d")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tenbin_model::{Affinity, Balancing, HashKey, HashTable, Policy, SlowStart};
+
     use super::*;
 
     const SMALL: &str = "
@@ -331,8 +380,13 @@ clusters:
         assert!(standalone.status.is_some());
         assert!(standalone.admin.is_some());
         let kinds: Vec<_> = standalone.update.set.iter().map(Resource::kind).collect();
-        use tenbin_model::Kind::{Cluster, Endpoints, Listener, Routes};
-        assert_eq!(kinds, [Cluster, Endpoints, Cluster, Endpoints, Listener, Routes]);
+        use tenbin_model::Kind::{Cluster, Endpoints, Keys, Listener, Routes};
+        assert_eq!(
+            kinds,
+            [
+                Keys, Cluster, Endpoints, Cluster, Endpoints, Cluster, Endpoints, Listener, Routes
+            ]
+        );
     }
 
     #[test]
@@ -464,6 +518,136 @@ clusters:
         let twice = SMALL.replace("clusters:", "clusters:\n  - {name: hello, endpoints: []}");
         let error = parse("t.yaml", &twice).unwrap_err().to_string();
         assert!(error.contains("clusters[1].name: \"hello\""), "{error}");
+    }
+
+    /// The first cluster of the small file with these lines in it.
+    fn cluster(lines: &str) -> Result<(Balancing, Vec<u32>), String> {
+        let text = SMALL.replace("    endpoints:", &format!("{lines}\n    endpoints:"));
+        let standalone = parse("t.yaml", &text).map_err(|error| error.to_string())?;
+        let mut found = (Balancing::default(), Vec::new());
+        for resource in standalone.update.set {
+            match resource {
+                Resource::Cluster(cluster) => found.0 = cluster.balancing,
+                Resource::Keys(keys) => found.1 = keys.keys.iter().map(|key| key.id).collect(),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn balancing_is_said_as_in_a_balanced_app() {
+        let (balancing, keys) = cluster(
+            "    algorithm: PeakEwma
+    algorithmConfig: {choiceCount: 3, decay: 5s, slowStart: {window: 30s}}",
+        )
+        .unwrap();
+        let decay = Duration::from_secs(5);
+        let expected = Balancing {
+            policy: Policy::PeakEwma {
+                decay,
+                choices: Some(3),
+            },
+            slow_start: Some(SlowStart {
+                window: Duration::from_secs(30),
+                floor: SlowStart::DEFAULT_FLOOR,
+            }),
+            ..Balancing::default()
+        };
+        assert_eq!((balancing, keys), (expected, vec![]));
+        for (lines, key, table) in [
+            (
+                "    algorithm: Maglev\n    affinity: {type: Header, header: {name: X-User}}",
+                HashKey::Header("x-user".to_owned()),
+                HashTable::Maglev,
+            ),
+            ("    algorithm: SourceIpHash", HashKey::SOURCE_IP, HashTable::Ring),
+            (
+                "    algorithm: SourceIpHash\n    affinity: {type: SourceIP, sourceIP: {ipv4PrefixLength: 24}}",
+                HashKey::SourceIp { v4: 24, v6: 128 },
+                HashTable::Ring,
+            ),
+            (
+                "    affinity: {type: Cookie, cookie: {issuedBy: App, name: sid}}",
+                HashKey::Cookie("sid".to_owned()),
+                HashTable::Ring,
+            ),
+        ] {
+            let expected = Some(Affinity::Hash {
+                key,
+                table,
+                bound: None,
+            });
+            assert_eq!(cluster(lines).unwrap().0.affinity, expected, "{lines}");
+        }
+        let (balancing, keys) = cluster("    affinity: {type: Cookie, cookie: {ttl: 30d}, onDrain: Move}").unwrap();
+        let Some(Affinity::Cookie(cookie)) = balancing.affinity else {
+            panic!("{balancing:?}")
+        };
+        assert_eq!(cookie.ttl, Some(Duration::from_secs(30 * 24 * 3600)));
+        assert_eq!(keys.len(), 1, "made at start");
+    }
+
+    #[test]
+    fn balancing_that_makes_no_sense_together_is_refused() {
+        for (lines, told) in [
+            ("    algorithm: RingHash", "clusters[0].algorithm: \"RingHash\""),
+            (
+                "    algorithm: Maglev\n    affinity: {type: Cookie}",
+                "clusters[0].algorithm",
+            ),
+            (
+                "    algorithm: SourceIpHash\n    affinity: {type: Path}",
+                "clusters[0].algorithm",
+            ),
+            (
+                "    algorithmConfig: {choiceCount: 3}",
+                "clusters[0].algorithmConfig.choiceCount",
+            ),
+            ("    algorithmConfig: {decay: 3s}", "clusters[0].algorithmConfig.decay"),
+            (
+                "    algorithmConfig: {balanceFactor: 150}",
+                "clusters[0].algorithmConfig.balanceFactor",
+            ),
+            (
+                "    algorithmConfig: {sourceIP: {}}",
+                "clusters[0].algorithmConfig.sourceIP",
+            ),
+            (
+                "    algorithm: SourceIpHash\n    algorithmConfig: {slowStart: {window: 3s}}",
+                "clusters[0].algorithmConfig.slowStart",
+            ),
+            (
+                "    algorithm: LeastRequest\n    algorithmConfig: {choiceCount: 1}",
+                "choiceCount: \"1\" is not accepted, expected 2 to 100",
+            ),
+            ("    affinity: {type: Best}", "clusters[0].affinity.type: \"Best\""),
+            ("    affinity: {type: Header}", "clusters[0].affinity.header.name: \"\""),
+            (
+                "    affinity: {type: Path, onDrain: Keep}",
+                "clusters[0].affinity.onDrain",
+            ),
+            (
+                "    affinity: {type: Cookie, cookie: {issuedBy: App, name: a, secure: true}}",
+                "clusters[0].affinity.cookie",
+            ),
+            (
+                "    affinity: {type: Cookie, cookie: {sameSite: None}}",
+                "cookie.sameSite: \"None\"",
+            ),
+            ("    affinity: {type: Cookie, cookie: {ttl: 500d}}", "cookie.ttl"),
+            ("    sessionKeys: /no/file", "clusters[0].sessionKeys"),
+        ] {
+            let error = cluster(lines).unwrap_err();
+            assert!(error.contains(told), "{lines}: {error}");
+        }
+        let error = error("'127.0.0.1:9002'", "{address: '127.0.0.1:9002', weight: 1001}");
+        assert!(error.contains("clusters[0].endpoints[0].weight: \"1001\""), "{error}");
+        let error = self::error("    routes:", "    trustedHops: [10.0.0.0/33]\n    routes:");
+        assert!(
+            error.contains("listeners[0].trustedHops[0]: \"10.0.0.0/33\""),
+            "{error}"
+        );
     }
 
     #[test]
