@@ -11,8 +11,9 @@ use std::time::Duration;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use fastrand::Rng;
 use tenbin_model::{
-    Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, Policy, Resource,
-    ResourceName, Route, RouteTable, Update, VirtualHost,
+    Affinity, Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Kind, Listener, OnDead, OnDrain,
+    Policy, Resource, ResourceName, Route, RouteTable, SameSite, SessionCookie, SessionKey, SessionKeys, Update,
+    VirtualHost,
 };
 use tenbin_operator::key::AppKey;
 use tenbin_operator::snapshot::AppSnapshot;
@@ -42,6 +43,10 @@ struct Content {
     clusters: BTreeMap<usize, u64>,
     /// The last octet of the only endpoint; none: the set is empty.
     endpoints: BTreeMap<usize, Option<u8>>,
+    /// The clusters with a session cookie.
+    sticky: BTreeSet<usize>,
+    /// Of a cluster's keys that are there, what they are made of.
+    keys: BTreeMap<usize, u8>,
 }
 
 impl Content {
@@ -58,6 +63,10 @@ impl Content {
         }
         for cluster in 0..CLUSTERS {
             content.clusters.insert(cluster, rng.u64(1..4));
+            if rng.bool() {
+                content.sticky.insert(cluster);
+                content.keys.insert(cluster, rng.u8(1..9));
+            }
             content
                 .endpoints
                 .insert(cluster, (rng.u8(..) < 220).then(|| rng.u8(1..9)));
@@ -68,7 +77,14 @@ impl Content {
     /// Changes a little: as an operator would, or to something no operator should send.
     fn change(&mut self, rng: &mut Rng) {
         let cluster = rng.usize(..CLUSTERS);
-        match rng.u8(..12) {
+        match rng.u8(..15) {
+            12 => drop(self.keys.insert(cluster, rng.u8(1..9))),
+            13 => drop(self.keys.remove(&cluster)),
+            14 => {
+                if !self.sticky.remove(&cluster) {
+                    self.sticky.insert(cluster);
+                }
+            }
             0..4 => drop(self.endpoints.insert(cluster, Some(rng.u8(1..9)))),
             4 => drop(self.clusters.insert(cluster, rng.u64(1..4))),
             5 => drop(self.clusters.insert(cluster, 0)),
@@ -116,6 +132,7 @@ impl Content {
                 name: name("c", *cluster),
                 balancing: Balancing {
                     policy: Policy::RoundRobin,
+                    affinity: self.sticky.contains(cluster).then(|| session_cookie(*cluster)),
                     ..Balancing::default()
                 },
                 connect_timeout: Duration::from_secs(*seconds),
@@ -135,7 +152,17 @@ impl Content {
                 endpoints: endpoint.into_iter().collect(),
             })
         });
-        listeners.chain(tables).chain(clusters).chain(endpoints).collect()
+        let keys = self.keys.iter().map(|(cluster, secret)| {
+            Resource::Keys(SessionKeys {
+                name: name("k", *cluster),
+                keys: vec![SessionKey {
+                    id: 1,
+                    secret: [*secret; 32],
+                }],
+            })
+        });
+        let all = listeners.chain(tables).chain(clusters).chain(endpoints);
+        all.chain(keys).collect()
     }
 
     /// What a proxy with all listeners shall have of it: what they lead to.
@@ -143,14 +170,37 @@ impl Content {
         let tables: BTreeSet<_> = self.listeners.values().map(|table| name("t", *table)).collect();
         let used = self.listeners.values().flat_map(|table| &self.tables[table]);
         let clusters: BTreeSet<_> = used.map(|cluster| name("c", *cluster)).collect();
+        let sticky = self
+            .sticky
+            .iter()
+            .map(|cluster| (name("c", *cluster), name("k", *cluster)));
+        let keys: BTreeSet<_> = sticky
+            .filter(|(cluster, _)| clusters.contains(cluster))
+            .map(|(_, keys)| keys)
+            .collect();
         let resources = self.resources().into_iter().filter(|resource| match resource.kind() {
-            Kind::Keys => false,
+            Kind::Keys => keys.contains(resource.name()),
             Kind::Listener => true,
             Kind::Routes => tables.contains(resource.name()),
             Kind::Cluster | Kind::Endpoints => clusters.contains(resource.name()),
         });
         State(resources.map(|r| ((r.kind(), r.name().clone()), r)).collect())
     }
+}
+
+/// The cookie of a cluster, sealed by keys of its own.
+fn session_cookie(cluster: usize) -> Affinity {
+    Affinity::Cookie(SessionCookie {
+        name: "sid".to_owned(),
+        path: "/".to_owned(),
+        ttl: None,
+        same_site: SameSite::Lax,
+        secure: false,
+        http_only: true,
+        on_drain: OnDrain::Keep,
+        on_dead: OnDead::Rebalance,
+        keys: name("k", cluster),
+    })
 }
 
 /// What the updates so far add up to in the proxy.

@@ -137,3 +137,6 @@ pub fn config_map_name(app: &str) -> String {
 pub fn selector(app: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(APP_LABEL.to_owned(), app.to_owned())])
 }
+
+#[cfg(test)]
+mod tests;

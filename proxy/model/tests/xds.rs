@@ -5,14 +5,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::cluster::v3::cluster::LbPolicy;
-use envoy_types::pb::envoy::config::core::v3::{HealthStatus, TransportSocket};
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{LbConfig, LbPolicy};
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::{HealthStatus, TransportSocket, TypedExtensionConfig};
 use envoy_types::pb::envoy::config::listener::v3::Listener as XdsListener;
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter,
 };
+use envoy_types::pb::envoy::extensions::http::original_ip_detection::xff::v3::XffConfig;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type as SecretType;
 use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::value::Kind as ValueKind;
 use ipnet::IpNet;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -338,6 +342,265 @@ fn a_cluster_is_refused_by_the_field_that_is_wrong() {
     assert!(refused(|c| c.connect_timeout.as_mut().unwrap().seconds = -1).starts_with("connect_timeout: \"-1s 0ns\""));
     assert!(refused(|c| c.connect_timeout.as_mut().unwrap().seconds = i64::MAX).starts_with("connect_timeout: "));
     assert!(refused(|c| c.eds_cluster_config = None).starts_with("eds_cluster_config.eds_config: "));
+}
+
+/// A cluster's metadata with this JSON in it.
+fn with_balancing(json: &str) -> Result<Balancing, String> {
+    let mut xds = cluster().to_xds();
+    let ours = xds.metadata.as_mut().unwrap();
+    let fields = &mut ours.filter_metadata.get_mut(xds::METADATA).unwrap().fields;
+    let value = fields.get_mut("balancing").unwrap();
+    value.kind = Some(ValueKind::StringValue(json.to_owned()));
+    let read = Cluster::from_xds(&xds).map_err(|error| error.to_string());
+    read.map(|cluster| cluster.balancing)
+}
+
+#[test]
+fn balancing_is_refused_by_the_field_that_is_wrong() {
+    const PATH: &str = "metadata.filter_metadata[tenbin.dev].balancing";
+    for (json, told) in [
+        ("nonsense", ": \"expected"),
+        ("{}", ": \"missing field `algorithm`"),
+        (r#"{"algorithm":"best"}"#, ".algorithm: \"best\""),
+        (
+            r#"{"algorithm":"least_request","choices":1}"#,
+            ".choices: \"1\" is not accepted, expected 2 to 100",
+        ),
+        (r#"{"algorithm":"peak_ewma","decay":"99ms"}"#, ".decay: \"99ms\""),
+        (r#"{"algorithm":"peak_ewma","decay":"601s"}"#, ".decay: \"601s\""),
+        (
+            r#"{"algorithm":"random","slow_start":{"window":"0.5s","floor":5}}"#,
+            ".slow_start.window: \"500ms\"",
+        ),
+        (
+            r#"{"algorithm":"random","slow_start":{"window":"5s","floor":0}}"#,
+            ".slow_start.floor: \"0\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"shoe_size"}}"#,
+            ".affinity.key: \"shoe_size\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"header","name":"X-User"}}"#,
+            ".affinity.name: \"X-User\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"source_ip","v4":33}}"#,
+            ".affinity.v4: \"33\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"path","bound":100}}"#,
+            ".affinity.bound: \"100\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"path","table":"round"}}"#,
+            ".affinity.table: \"round\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"cookie","name":"a b"}}"#,
+            ".affinity.name: \"a b\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"cookie","name":"a"}}"#,
+            ".affinity.keys: \"\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"cookie","name":"a","path":"/;"}}"#,
+            ".affinity.path: \"/;\"",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"cookie","name":"a","ttl":"35000000s"}}"#,
+            ".affinity.ttl: ",
+        ),
+        (
+            r#"{"algorithm":"random","affinity":{"key":"cookie","name":"a","on_dead":"cry"}}"#,
+            ".affinity.on_dead: \"cry\"",
+        ),
+    ] {
+        let error = with_balancing(json).unwrap_err();
+        assert!(error.starts_with(&format!("{PATH}{told}")), "{json}: {error}");
+    }
+    let newer = r#"{"algorithm":"random","weather":{"rain":true},"affinity":{"key":"path","salt":7}}"#;
+    let read = with_balancing(newer).unwrap();
+    assert_eq!(read.policy, Policy::Random, "what is not known is passed over");
+}
+
+#[test]
+fn an_envoy_is_told_the_nearest_that_it_has() {
+    let told = |balancing: Balancing| {
+        let cluster = Cluster { balancing, ..cluster() };
+        cluster.to_xds()
+    };
+    let slow_start = Some(SlowStart {
+        window: Duration::from_secs(30),
+        floor: 20,
+    });
+    let hash = |table, bound| Balancing {
+        affinity: Some(Affinity::Hash {
+            key: HashKey::Path,
+            table,
+            bound,
+        }),
+        slow_start,
+        ..Balancing::default()
+    };
+    let ring = told(hash(HashTable::Ring, Some(150)));
+    assert_eq!(ring.lb_policy(), LbPolicy::RingHash);
+    assert_eq!(ring.lb_config, None, "an Envoy has no slow start there");
+    let bound = ring.common_lb_config.unwrap().consistent_hashing_lb_config.unwrap();
+    assert_eq!(bound.hash_balance_factor.unwrap().value, 150);
+    assert_eq!(told(hash(HashTable::Maglev, None)).lb_policy(), LbPolicy::Maglev);
+    let ewma = told(Balancing {
+        policy: Policy::PeakEwma {
+            decay: Policy::DEFAULT_DECAY,
+            choices: Some(3),
+        },
+        slow_start,
+        ..Balancing::default()
+    });
+    assert_eq!(ewma.lb_policy(), LbPolicy::LeastRequest);
+    let Some(LbConfig::LeastRequestLbConfig(config)) = ewma.lb_config else {
+        panic!("{:?}", ewma.lb_config)
+    };
+    assert_eq!(config.choice_count.unwrap().value, 3);
+    let floor = config.slow_start_config.unwrap().min_weight_percent.unwrap().value;
+    assert!((floor - 20.0).abs() < f64::EPSILON);
+    for policy in [
+        Policy::RoundRobin,
+        Policy::Random,
+        Policy::LeastRequest { choices: None },
+    ] {
+        let plain = Balancing {
+            policy,
+            ..Balancing::default()
+        };
+        assert_eq!(
+            told(plain).metadata,
+            None,
+            "{policy:?} is said in full by the standard field"
+        );
+    }
+}
+
+#[test]
+fn keys_are_refused_without_being_shown() {
+    let keys = SessionKeys {
+        name: name("shop/hello/session-keys"),
+        keys: vec![SessionKey {
+            id: 1,
+            secret: [171; 32],
+        }],
+    };
+    let refused = |change: fn(&mut Vec<u8>)| {
+        let mut xds = keys.to_xds();
+        let Some(SecretType::GenericSecret(secret)) = &mut xds.r#type else {
+            panic!("no secret")
+        };
+        let Some(Specifier::InlineBytes(bytes)) = &mut secret.secret.as_mut().unwrap().specifier else {
+            panic!("no bytes")
+        };
+        change(bytes);
+        let error = SessionKeys::from_xds(&xds).unwrap_err().to_string();
+        assert!(!error.contains("171") && !error.contains("\u{ab}"), "{error}");
+        error
+    };
+    const PATH: &str = "generic_secret.secret.inline_bytes: ";
+    for error in [
+        refused(Vec::clear),
+        refused(|bytes| bytes[0] = 2),
+        refused(|bytes| bytes.truncate(36)),
+        refused(|bytes| bytes.truncate(1)),
+        refused(|bytes| bytes.extend_from_within(1..)),
+        refused(|bytes| (0..8u8).for_each(|id| bytes.extend([[id; 4].as_slice(), &[0; 32]].concat()))),
+    ] {
+        assert!(error.starts_with(PATH), "{error}");
+    }
+    let mut other = keys.to_xds();
+    other.r#type = None;
+    assert_eq!(SessionKeys::from_xds(&other).unwrap_err().path, "generic_secret");
+    assert!(format!("{keys:?}").contains("SessionKey(1)") && !format!("{keys:?}").contains("171"));
+}
+
+#[test]
+fn endpoints_come_in_a_locality_for_each_zone_with_weights_that_an_envoy_takes() {
+    let mut set = two_endpoints();
+    let third = Endpoint {
+        zone: "b".to_owned(),
+        weight: 0,
+        ..Endpoint::new(EndpointId::parse("id", "uid-c").unwrap(), ([10, 0, 0, 3], 1).into())
+    };
+    set.endpoints[0].zone = "b".to_owned();
+    set.endpoints[0].weight = 7;
+    set.endpoints[1].zone = "a".to_owned();
+    set.endpoints.push(third);
+    let xds = set.to_xds();
+    let told: Vec<_> = xds
+        .endpoints
+        .iter()
+        .map(|locality| {
+            let zone = locality.locality.as_ref().unwrap().zone.as_str();
+            let weights = locality.lb_endpoints.iter();
+            let weights: Vec<_> = weights
+                .map(|e| (e.load_balancing_weight.as_ref().map(|w| w.value), e.health_status()))
+                .collect();
+            (zone, locality.load_balancing_weight.as_ref().unwrap().value, weights)
+        })
+        .collect();
+    let (healthy, degraded) = (HealthStatus::Healthy, HealthStatus::Degraded);
+    assert_eq!(
+        told,
+        [
+            ("a", 1, vec![(None, healthy)]),
+            ("b", 7, vec![(Some(7), healthy), (None, degraded)])
+        ]
+    );
+    assert_eq!(EndpointSet::from_xds(&xds), Ok(set));
+
+    let refused = |change: fn(&mut envoy_types::pb::envoy::config::endpoint::v3::LocalityLbEndpoints)| {
+        let mut xds = xds.clone();
+        change(&mut xds.endpoints[1]);
+        EndpointSet::from_xds(&xds).unwrap_err().to_string()
+    };
+    assert!(refused(|l| l.priority = 1).starts_with("endpoints[1].priority: \"1\""));
+    assert!(
+        refused(|l| l.locality.as_mut().unwrap().zone = "a b".to_owned()).starts_with("endpoints[1].locality.zone: ")
+    );
+    let heavy = refused(|l| l.lb_endpoints[0].load_balancing_weight.as_mut().unwrap().value = 1001);
+    assert!(
+        heavy.starts_with("endpoints[1].lb_endpoints[0].load_balancing_weight: \"1001\""),
+        "{heavy}"
+    );
+}
+
+#[test]
+fn another_way_to_tell_the_client_is_refused() {
+    let refused = |change: fn(&mut HttpConnectionManager)| {
+        let mut xds = listener();
+        with_manager(&mut xds, |manager| change(manager));
+        Listener::from_xds(&xds).unwrap_err().to_string()
+    };
+    let other = refused(|manager| {
+        manager.original_ip_detection_extensions = vec![TypedExtensionConfig::default()];
+    });
+    assert!(
+        other.contains("typed_config.original_ip_detection_extensions[0].typed_config: \"\""),
+        "{other}"
+    );
+    let hops = refused(|manager| {
+        let config = XffConfig {
+            xff_num_trusted_hops: 1,
+            ..XffConfig::default()
+        };
+        let typed_config = Any {
+            type_url: "type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig".to_owned(),
+            value: config.encode_to_vec(),
+        };
+        manager.original_ip_detection_extensions = vec![TypedExtensionConfig {
+            name: "xff".to_owned(),
+            typed_config: Some(typed_config),
+        }];
+    });
+    assert!(hops.contains("xff_trusted_cidrs"), "{hops}");
 }
 
 #[test]
