@@ -300,7 +300,9 @@ impl World {
 
     /// What was saved is damaged, somewhere.
     fn corrupt(&mut self) {
-        if let Some(saved) = &mut self.saved {
+        // Damage on damage could undo it.
+        let good = |saved: &&mut Vec<u8>| Kept::decode(&self.owner, saved).is_ok();
+        if let Some(saved) = self.saved.as_mut().filter(good) {
             let at = self.rng.usize(..saved.len());
             match self.rng.bool() {
                 true => saved[at] ^= 1 << self.rng.u8(..8),
