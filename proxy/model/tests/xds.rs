@@ -576,7 +576,7 @@ fn endpoints_come_in_a_locality_for_each_zone_with_weights_that_an_envoy_takes()
 fn another_way_to_tell_the_client_is_refused() {
     let refused = |change: fn(&mut HttpConnectionManager)| {
         let mut xds = listener();
-        with_manager(&mut xds, |manager| change(manager));
+        with_manager(&mut xds, change);
         Listener::from_xds(&xds).unwrap_err().to_string()
     };
     let other = refused(|manager| {
