@@ -31,6 +31,8 @@ pub struct Fleet {
 impl Fleet {
     /// How far a single latency may lie from the average, as a logarithm: a long poll of 25 s counts as 32 × the average.
     pub(crate) const CLIP: f32 = 5.0;
+    /// What is added to each latency before it is compared: differences far below it are chance, and nobody's loss.
+    const GRAIN: Duration = Duration::from_millis(1);
     /// Answers by which the average latency is forgotten.
     const MEMORY: u32 = 512;
     /// An answer that takes this many times as long as the average is late.
@@ -65,7 +67,7 @@ impl Fleet {
     pub(crate) fn answered(&self, latency: Duration) -> f32 {
         let late = latency > self.overdue();
         self.late.add(f32::from(u8::from(late)), Self::MEMORY);
-        let value = bits(latency);
+        let value = bits(latency + Self::GRAIN);
         let (average, samples) = self.latency.get();
         let clipped = if samples == 0 {
             value
@@ -98,9 +100,14 @@ impl Fleet {
         (samples > 0).then_some(average)
     }
 
+    /// The latency of a logarithm that [`Fleet::answered`] gave.
+    pub(crate) fn latency_of(bits: f32) -> Duration {
+        from_bits(bits).saturating_sub(Self::GRAIN)
+    }
+
     /// The average (geometric mean) latency to a response's head; `None` before the first answer.
     pub fn latency(&self) -> Option<Duration> {
-        self.latency_bits().map(from_bits)
+        self.latency_bits().map(Self::latency_of)
     }
 
     pub(crate) fn peaked(&self, micros: f32) {

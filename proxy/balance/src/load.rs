@@ -106,7 +106,7 @@ impl Load {
     /// The average (geometric mean) latency to a response's head lately; `None` before the first answer.
     pub fn latency(&self) -> Option<Duration> {
         let (average, samples) = self.latency.get();
-        (samples > 0).then(|| crate::average::from_bits(average))
+        (samples > 0).then(|| Fleet::latency_of(average))
     }
 
     /// What a request there costs against one at a usual endpoint, by its latency alone: 1 or more.
@@ -184,14 +184,13 @@ impl Load {
         }
     }
 
-    fn succeeded(&self, began: Time, now: Time) {
+    fn succeeded(&self, began: Time, latency: Duration, now: Time) {
         // What it began before it began to fail says nothing about it now.
         if self.failing_since.load(Relaxed) <= began.as_micros() {
             self.failures.store(0, Relaxed);
             self.failing_since.store(0, Relaxed);
             self.skip.succeeded();
         }
-        let latency = now.since(began);
         let sample = self.fleet.answered(latency);
         let usual = self.fleet.latency_bits();
         let is_slow = sample - usual.unwrap_or(sample) > Self::TOLERANCE;
@@ -230,8 +229,8 @@ impl Load {
         if row >= self.fleet.failures_in_a_row() {
             self.skip.convicted(now);
         }
-        let usual = self.fleet.latency_bits().unwrap_or_default().exp2();
-        self.peaked(usual * Peak::FAILURE, now);
+        let usual = self.fleet.latency().unwrap_or_default();
+        self.peaked(usual.as_micros() as f32 * Peak::FAILURE, now);
     }
 
     fn peaked(&self, micros: f32, now: Time) {
@@ -256,12 +255,20 @@ impl Open {
         &self.load
     }
 
-    /// The head of its response came, or it failed. To be said once; a request that nobody answered says nothing.
-    pub fn answered(&self, outcome: Outcome, now: Time) {
+    /// Its body may take the client long: until it is there, nobody waits for the endpoint. To be said right after the pick.
+    pub fn uploads(&self) {
+        let fewer = |waiting: u32| waiting.checked_sub(1);
+        let _ = self.load.waiting.fetch_update(Relaxed, Relaxed, fewer);
+    }
+
+    /// The head of its response came, or it failed. To be said once; a request that nobody answered says nothing. Its latency counts from
+    /// when the endpoint had the whole of it, where that was after the pick.
+    pub fn answered(&self, outcome: Outcome, sent: Option<Time>, now: Time) {
         self.load.waiting.store(0, Relaxed);
         self.load.fleet.judged(outcome == Outcome::Failure);
+        let latency = now.since(sent.unwrap_or(self.began).max(self.began));
         match outcome {
-            Outcome::Success => self.load.succeeded(self.began, now),
+            Outcome::Success => self.load.succeeded(self.began, latency, now),
             Outcome::Failure => self.load.failed(now),
         }
     }

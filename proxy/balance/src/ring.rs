@@ -31,7 +31,7 @@ impl Ring {
         let mut points = Vec::new();
         for (endpoint, &(id, weight)) in (0u32..).zip(endpoints) {
             // Two points from each hash.
-            for n in 0..(u64::from(weight) * POINTS >> halvings).div_ceil(2).max(1) {
+            for n in 0..((u64::from(weight) * POINTS) >> halvings).div_ceil(2).max(1) {
                 let hash = hash::of_endpoint(id, n);
                 for position in [(hash >> 32) as u32, hash as u32] {
                     points.push(Point { position, endpoint });

@@ -309,7 +309,7 @@ impl<'a> World<'a> {
 
     fn answer(&mut self, number: usize, answer: Answer) {
         if let Some(open) = &self.flights[number].open {
-            open.answered(answer, self.now);
+            open.answered(answer, None, self.now);
         }
         let request = self.requests[number];
         if request.kind == Kind::Plain {

@@ -101,10 +101,11 @@ impl Exchange {
         self.picked.as_ref()
     }
 
-    /// The endpoint did what was asked, or failed at it: the balancer learns of it.
-    pub(super) fn judge(&self, outcome: tenbin_balance::Outcome) {
+    /// The endpoint did what was asked, or failed at it: the balancer learns of it. `sent` is when it had the whole of the request, where
+    /// that has a body.
+    pub(super) fn judge(&self, outcome: tenbin_balance::Outcome, sent: Option<Time>) {
         if let Some(picked) = &self.picked {
-            picked.open.answered(outcome, self.connection.worker.clock.now());
+            picked.open.answered(outcome, sent, self.connection.worker.clock.now());
         }
     }
 

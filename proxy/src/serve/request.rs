@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tenbin_balance::{Outcome, Tried};
+use tenbin_balance::{Outcome, Time, Tried};
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
 use super::error::{Failure, Fault, Retry};
 use super::exchange::Exchange;
@@ -25,6 +26,8 @@ use crate::upstream::{self, Delivered, Lease, Undelivered};
 
 /// How many endpoints a request may be tried on.
 const MAX_TRIES: usize = 3;
+/// A body of more bytes, or of unknown length, may take the client long to send.
+const LONG: u64 = 64 << 10;
 
 /// A request on its way: where it goes, and what binds it to an endpoint there.
 struct Way {
@@ -79,6 +82,9 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
     let wants_upgrade = headers::to_endpoint(&mut request);
     let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let mut request = request.map(|body| RequestBody::new(body, exchange.connection()));
+    let upload = request.body().upload();
+    let sent = || upload.as_deref().and_then(Upload::ended);
+    let is_long = request.body().size_hint().exact().is_none_or(|size| size > LONG);
 
     let mut tried = Tried::default();
     let mut failure = None;
@@ -88,6 +94,9 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
             // What went wrong before tells more than that nobody is left.
             Err(nobody) => return Err(failure.unwrap_or(nobody)),
         };
+        if is_long {
+            picked.open.uploads();
+        }
         match deliver(&worker, picked, &way.routed, request).await {
             Ok(Delivered { response, lease }) => {
                 let answer = Answer {
@@ -95,14 +104,14 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
                     lease,
                     upgrade,
                 };
-                return prepared(exchange, way, answer);
+                return prepared(exchange, way, answer, sent());
             }
             Err(Undelivered {
                 failure: why,
                 request: back,
             }) => {
                 if why.fault() == Fault::Endpoint {
-                    exchange.judge(Outcome::Failure);
+                    exchange.judge(Outcome::Failure, sent());
                 }
                 request = again(exchange, why, back)?;
                 if let Some(picked) = exchange.picked() {
@@ -181,14 +190,15 @@ async fn deliver(
 ///
 /// # Errors
 /// It is not one that can be passed on.
-fn prepared(exchange: &mut Exchange, way: &Way, mut answer: Answer) -> Result<Answer, Failure> {
+fn prepared(exchange: &mut Exchange, way: &Way, mut answer: Answer, sent: Option<Time>) -> Result<Answer, Failure> {
     let failed = speaks_against(answer.response.status());
     let checked = headers::to_client(&mut answer.response, answer.upgrade.is_some());
-    exchange.judge(if failed || checked.is_err() {
+    let outcome = if failed || checked.is_err() {
         Outcome::Failure
     } else {
         Outcome::Success
-    });
+    };
+    exchange.judge(outcome, sent);
     checked?;
     if let (Affinity::Cookie(sessions), Some(picked)) = (&way.routed.cluster.affinity, exchange.picked()) {
         let headers = answer.response.headers_mut();

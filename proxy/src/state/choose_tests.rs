@@ -155,7 +155,7 @@ impl World {
         let bond = self.bond("/", cookie, Duration::ZERO);
         match self.pick(&bond, &Tried::default()) {
             Ok(picked) => {
-                picked.open.answered(tenbin_balance::Outcome::Success, self.now);
+                picked.open.answered(tenbin_balance::Outcome::Success, None, self.now);
                 (picked.endpoint.id.to_string(), picked.affinity)
             }
             Err(failure) => (failure.code().to_owned(), bond.outcome()),

@@ -99,7 +99,6 @@ impl Endpoint {
             // No weight is 1 to everybody; 0 is refused by Envoy.
             load_balancing_weight: (self.weight > 1).then_some(UInt32Value { value: self.weight }),
             metadata: Some(parts::to_metadata(UID, self.id.as_str().to_owned())),
-            ..LbEndpoint::default()
         }
     }
 
