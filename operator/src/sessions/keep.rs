@@ -117,7 +117,7 @@ impl Keeper {
             match done {
                 Done::Written => {
                     self.count("ok");
-                    info!(app = action.app(), step = action.name(), "session keys");
+                    info!(app = action.whose(), step = action.name(), "session keys");
                 }
                 Done::Changed => {}
                 Done::Exists => {
@@ -132,7 +132,7 @@ impl Keeper {
                 Done::Failed(reason) => {
                     self.count("error");
                     warn!(
-                        app = action.app(),
+                        app = action.whose(),
                         step = action.name(),
                         reason,
                         "session keys can't be written; retrying"
@@ -220,6 +220,14 @@ impl Keeper {
 
 impl Action {
     /// Whose keys, for logs.
+    fn whose(&self) -> String {
+        match self {
+            Action::Create { app, .. } | Action::Rotate { app, .. } => app.to_string(),
+            Action::Delete { row } => row.app.to_string(),
+        }
+    }
+
+    /// The UID of whose keys they are.
     fn app(&self) -> &str {
         match self {
             Action::Create { uid, .. } => uid,
