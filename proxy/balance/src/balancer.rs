@@ -31,8 +31,7 @@ pub struct Balancer {
     reserve: Tier,
     draining: Tier,
     hashing: Option<Hashing>,
-    /// Until when some endpoint is being eased in.
-    eased_until: Time,
+    easing: Easing,
 }
 
 impl Balancer {
@@ -64,7 +63,7 @@ impl Balancer {
             Tier::new(&members, places, settings.policy, before, rng)
         };
         let zones_before = before.and_then(|b| Some((&*b.members, b.zones.as_ref()?)));
-        let eased_until = begin(&members, before, &settings, now);
+        let easing = begin(&members, before, &settings, now);
         queue(&members, fleet.as_deref(), rng);
         Balancer {
             zones: settings
@@ -79,7 +78,7 @@ impl Balancer {
             draining: tier(places(&|m| m.role == Role::Draining), |b| &b.draining, rng),
             settings,
             fleet,
-            eased_until,
+            easing,
             members,
         }
     }
@@ -181,7 +180,7 @@ impl Balancer {
             now: ask.now,
             tried: ask.tried,
             panic,
-            slow_start: self.settings.slow_start.filter(|_| ask.now < self.eased_until),
+            slow_start: self.easing.at(ask.now),
             held: ask.held,
             clock: self.fleet.as_ref()?.clock.load(Relaxed),
         })
@@ -224,10 +223,28 @@ impl Balancer {
     }
 }
 
-/// Notes who became ready just now, has it tried if it was skipped, and gives until when anybody is being eased in.
-fn begin(members: &[Member], before: Option<&Balancer>, settings: &Settings, now: Time) -> Time {
+/// Who is being eased in.
+#[derive(Debug, Default)]
+struct Easing {
+    slow_start: Option<SlowStart>,
+    /// Until when anybody is.
+    until: Time,
+    /// Since when the endpoint is ready that is for longest; 0 if from the beginning.
+    oldest: u64,
+}
+
+impl Easing {
+    /// Slow start while it matters, and the part of its share that the oldest endpoint has.
+    fn at(&self, now: Time) -> Option<(SlowStart, f32)> {
+        let slow_start = self.slow_start.filter(|_| now < self.until)?;
+        Some((slow_start, slow_start.share(self.oldest, now)))
+    }
+}
+
+/// Notes who became ready just now, has it tried if it was skipped, and gives who is being eased in.
+fn begin(members: &[Member], before: Option<&Balancer>, settings: &Settings, now: Time) -> Easing {
     let Some(before) = before else {
-        return Time::default();
+        return Easing::default();
     };
     // What was ready when we began may have been ready for long.
     let known = before.members.iter().any(|m| m.role == Role::Ready);
@@ -241,11 +258,18 @@ fn begin(members: &[Member], before: Option<&Balancer>, settings: &Settings, now
             member.load.skip().due(now);
         }
     }
-    let since = members.iter().map(|m| m.load.ready_since.load(Relaxed)).max();
-    let window = settings.slow_start.map(|SlowStart { window, .. }| window);
-    match (since, window) {
-        (Some(since), Some(window)) if since > 0 => Time::from_micros(since).plus(window),
-        _ => Time::default(),
+    let since = || {
+        let ready = members.iter().filter(|m| m.role == Role::Ready && m.weight > 0);
+        ready.map(|m| m.load.ready_since.load(Relaxed))
+    };
+    let window = settings
+        .slow_start
+        .map(|SlowStart { window, .. }| window)
+        .unwrap_or_default();
+    Easing {
+        slow_start: settings.slow_start,
+        until: Time::from_micros(since().max().unwrap_or(0)).plus(window),
+        oldest: since().min().unwrap_or(0),
     }
 }
 

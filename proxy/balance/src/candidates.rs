@@ -17,8 +17,8 @@ pub(crate) struct Candidates<'a> {
     pub(crate) tried: &'a Tried,
     /// Whether those that are skipped may be chosen.
     pub(crate) panic: bool,
-    /// Slow start, as long as any endpoint is being eased in.
-    pub(crate) slow_start: Option<SlowStart>,
+    /// Slow start, as long as any endpoint is being eased in; with it, the part of its share that the endpoint has that has the most.
+    pub(crate) slow_start: Option<(SlowStart, f32)>,
     /// Whether the request is known to stay open for long.
     pub(crate) held: bool,
     /// The fleet's time, in picks.
@@ -42,12 +42,13 @@ impl<'a> Candidates<'a> {
         weight * self.share(index)
     }
 
-    /// The part of its weight that it has while it is eased in.
+    /// The part of its weight that it has while it is eased in: against that of who is ready for longest, so that where all are new nobody
+    /// is held back.
     pub(crate) fn share(&self, index: usize) -> f32 {
         match self.slow_start {
-            Some(slow_start) => {
+            Some((slow_start, most)) => {
                 let since = self.load(index).ready_since.load(std::sync::atomic::Ordering::Relaxed);
-                slow_start.share(since, self.now)
+                (slow_start.share(since, self.now) / most).min(1.0)
             }
             None => 1.0,
         }
