@@ -31,6 +31,7 @@ mod settings;
 mod skip;
 mod tier;
 mod time;
+mod waiting;
 mod young;
 mod zones;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::average::Average;
 use crate::peak::Peak;
+use crate::waiting::Waiting;
 use crate::young::{Ticket, Young};
 use crate::{Fleet, Skip, Status, Time};
 
@@ -31,9 +32,8 @@ pub struct Load {
     pub(crate) peak: Peak,
     /// How long it is left alone after an answer that spoke against it: milliseconds.
     rest: AtomicU32,
-    /// Requests sent since the last answer, and when the first of them was.
-    waiting: AtomicU32,
-    waiting_since: AtomicU64,
+    /// Requests sent since the last answer that still wait for theirs.
+    waiting: Waiting,
     /// Failures in a row, and when the first of them was, in microseconds; 0 where the last answer was good.
     failures: AtomicU32,
     failing_since: AtomicU64,
@@ -134,13 +134,8 @@ impl Load {
 
     /// Whether requests wait there for so long, and so many in a row, that it must hang.
     pub(crate) fn hangs(&self, now: Time) -> bool {
-        // Whose client went away waits no longer.
-        let waiting = self.waiting.load(Relaxed).min(self.open());
-        if waiting < 3 {
-            return false;
-        }
-        let since = Time::from_micros(self.waiting_since.load(Relaxed));
-        waiting >= self.fleet.late_in_a_row() && now.since(since) > self.fleet.overdue()
+        let (waiting, since) = self.waiting.get(now);
+        waiting >= 3 && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue()
     }
 
     /// Whether a request may go there now, and how it stands: one that hangs is skipped from now on, and where a skip is over, one caller
@@ -174,10 +169,8 @@ impl Load {
         self.fleet.opened();
         self.picks.fetch_add(1, Relaxed);
         self.picked.store(now.as_micros(), Relaxed);
-        if self.waiting.fetch_add(1, Relaxed) == 0 {
-            self.waiting_since.store(now.as_micros(), Relaxed);
-        }
         Open {
+            row: Cell::new(Some(self.waiting.sent(now))),
             young: Cell::new(Some(self.young.open(now, self.fleet.held_after()))),
             began: now,
             load: Arc::clone(self),
@@ -247,6 +240,8 @@ pub struct Open {
     /// Where it is counted as young, as long as it is to be.
     young: Cell<Option<Ticket>>,
     began: Time,
+    /// The row of waiting requests that it is in, as long as it is to be.
+    row: Cell<Option<u32>>,
 }
 
 impl Open {
@@ -257,14 +252,13 @@ impl Open {
 
     /// Its body may take the client long: until it is there, nobody waits for the endpoint. To be said right after the pick.
     pub fn uploads(&self) {
-        let fewer = |waiting: u32| waiting.checked_sub(1);
-        let _ = self.load.waiting.fetch_update(Relaxed, Relaxed, fewer);
+        self.no_longer_waiting();
     }
 
     /// The head of its response came, or it failed. To be said once; a request that nobody answered says nothing. Its latency counts from
     /// when the endpoint had the whole of it, where that was after the pick.
     pub fn answered(&self, outcome: Outcome, sent: Option<Time>, now: Time) {
-        self.load.waiting.store(0, Relaxed);
+        self.load.waiting.answered();
         self.load.fleet.judged(outcome == Outcome::Failure);
         let latency = now.since(sent.unwrap_or(self.began).max(self.began));
         match outcome {
@@ -276,6 +270,12 @@ impl Open {
     /// It was upgraded: it stays open for long, and costs the endpoint little from now on.
     pub fn held(&self) {
         self.no_longer_young();
+    }
+
+    fn no_longer_waiting(&self) {
+        if let Some(row) = self.row.take() {
+            self.load.waiting.left(row);
+        }
     }
 
     fn no_longer_young(&self) {
@@ -293,6 +293,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.no_longer_young();
+        self.no_longer_waiting();
         self.load.open.fetch_sub(1, Relaxed);
         self.load.fleet.closed();
     }
