@@ -73,6 +73,7 @@ mod tests {
         let image = |name| Image {
             name,
             tag: "0.1.0-ab".to_owned(),
+            alias: None,
         };
         let images = Images {
             proxy: image("tenbin/proxy"),

@@ -1,7 +1,7 @@
 //! The first app: applied, waited for, and asked a few times who it is.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
@@ -38,12 +38,14 @@ pub fn show(context: &Context, cluster: &Cluster) -> Result<()> {
         .kubectl(["get", "service", "hello", "-o", "jsonpath={.spec.ports[0].port}"])
         .out()?;
     let forward = Forward::open(cluster, "svc/hello", &port)?;
+    // Each connection through a port-forward costs about a second; requests are balanced one by one on a single one as well.
+    let mut connection = forward.connect()?;
     let mut answered: BTreeMap<String, usize> = BTreeMap::new();
     for _ in 0..REQUESTS {
-        *answered.entry(instance(&forward.get("/")?)?).or_default() += 1;
+        *answered.entry(instance(&get(&mut connection, "/")?)?).or_default() += 1;
     }
     say.line(format_args!(
-        "   {REQUESTS} requests through one of its sidecars; who answered:"
+        "   {REQUESTS} requests on one connection, to one of its sidecars; who answered:"
     ));
     for (name, count) in answered {
         say.line(format_args!("     {count:>3} × {name}"));
@@ -89,17 +91,10 @@ impl Forward {
         }
     }
 
-    /// The body of a GET, each on a connection of its own.
-    fn get(&self, path: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(&self.address).context("the forwarded port doesn't answer")?;
+    fn connect(&self) -> Result<BufReader<TcpStream>> {
+        let stream = TcpStream::connect(&self.address).context("the forwarded port doesn't answer")?;
         stream.set_read_timeout(Some(ANSWER))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).context("no whole answer")?;
-        body(&String::from_utf8_lossy(&answer))
+        Ok(BufReader::new(stream))
     }
 }
 
@@ -116,23 +111,44 @@ fn forwarded(line: &str) -> Option<String> {
     Some(address.to_owned())
 }
 
-fn body(answer: &str) -> Result<String> {
-    let (head, body) = answer.split_once("\r\n\r\n").context("an answer that is no HTTP")?;
-    let status = head.lines().next().unwrap_or_default();
-    ensure!(status.contains(" 200"), "hello answered `{status}`");
-    Ok(body.to_owned())
+/// The body of a GET; the connection is kept.
+fn get(connection: &mut BufReader<TcpStream>, path: &str) -> Result<String> {
+    write!(connection.get_mut(), "GET {path} HTTP/1.1\r\nHost: hello\r\n\r\n")?;
+    answer(connection).context("no whole answer")
 }
 
-/// The instance that a JSON body names; chunk sizes around it do no harm.
-fn instance(body: &str) -> Result<String> {
-    let json = match (body.find('{'), body.rfind('}')) {
-        (Some(start), Some(end)) if start < end => &body[start..=end],
-        _ => bail!("hello answered no JSON: {body}"),
+/// Reads one answer, up to the end of its body and no further.
+fn answer(connection: &mut impl BufRead) -> Result<String> {
+    let mut line = || -> Result<String> {
+        let mut line = String::new();
+        ensure!(connection.read_line(&mut line)? > 0, "the connection ended");
+        Ok(line.trim_end().to_owned())
     };
-    let value: serde_json::Value = serde_json::from_str(json).with_context(|| format!("no JSON: {json}"))?;
+    let status = line()?;
+    let mut length = None;
+    loop {
+        let header = line()?;
+        match header.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = Some(value.trim().to_owned());
+            }
+            _ if header.is_empty() => break,
+            _ => {}
+        }
+    }
+    let length = length.context("the answer has no Content-Length")?;
+    let mut body = vec![0; length.parse().with_context(|| format!("Content-Length: {length}"))?];
+    connection.read_exact(&mut body)?;
+    ensure!(status.contains(" 200"), "hello answered `{status}`");
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The instance that a JSON body names.
+fn instance(body: &str) -> Result<String> {
+    let value: serde_json::Value = serde_json::from_str(body).with_context(|| format!("no JSON: {body}"))?;
     Ok(value["instance"]
         .as_str()
-        .with_context(|| format!("no `instance` in {json}"))?
+        .with_context(|| format!("no `instance` in {body}"))?
         .to_owned())
 }
 
@@ -168,16 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn the_instance_is_read_also_from_chunks() {
-        let answer =
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n19\r\n{\"instance\":\"a\",\"n\":1}\r\n0\r\n\r\n";
-        assert_eq!(instance(&body(answer).unwrap()).unwrap(), "a");
-        assert!(
-            body("HTTP/1.1 503 Service Unavailable\r\n\r\nno")
-                .unwrap_err()
-                .to_string()
-                .contains("503")
-        );
+    fn answers_are_read_one_after_the_other() {
+        let mut both = "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"instance\":\"a\"}\
+            HTTP/1.1 200 OK\r\nserver: x\r\ncontent-length: 17\r\n\r\n{\"instance\":\"b\"}\n"
+            .as_bytes();
+        for name in ["a", "b"] {
+            assert_eq!(instance(&answer(&mut both).unwrap()).unwrap(), name);
+        }
+        assert!(answer(&mut both).unwrap_err().to_string().contains("ended"));
+        let refused = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno";
+        let refused = answer(&mut refused.as_bytes()).unwrap_err().to_string();
+        assert!(refused.contains("503"), "{refused}");
+        assert!(answer(&mut "HTTP/1.1 200 OK\r\n\r\n".as_bytes()).is_err());
         assert!(instance("{\"x\":1}").is_err());
     }
 }

@@ -18,30 +18,32 @@ use crate::node_build::place;
 use crate::run::{Run, Stream};
 use crate::say::span;
 
-/// The demo app under the name that the examples use.
-pub const DEMO_ALIAS: &str = "tenbin/demo:dev";
-
-/// One image of ours: its crate, which is its binary too, its name, and where its Dockerfile lies.
+/// One image of one binary: the binary, which is its crate too where it is ours, the image's name, the name under which the
+/// examples know it, and where its Dockerfile lies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recipe {
     pub(crate) binary: &'static str,
     pub(crate) name: &'static str,
+    pub(crate) alias: Option<&'static str>,
     pub(crate) dockerfile: &'static str,
 }
 
 const PROXY: Recipe = Recipe {
     binary: "tenbin-proxy",
     name: "tenbin/proxy",
+    alias: None,
     dockerfile: "proxy/Dockerfile",
 };
 const OPERATOR: Recipe = Recipe {
     binary: "tenbin-operator",
     name: "tenbin/operator",
+    alias: None,
     dockerfile: "operator/Dockerfile",
 };
 const DEMO: Recipe = Recipe {
     binary: "tenbin-demo",
     name: "tenbin/demo",
+    alias: Some("tenbin/demo:dev"),
     dockerfile: "e2e/apps/demo/Dockerfile",
 };
 
@@ -52,6 +54,8 @@ pub struct Image {
     pub name: &'static str,
     /// Its tag: the workspace's version and a key over its content.
     pub tag: String,
+    /// The name and tag under which the examples know it, whatever its content.
+    pub alias: Option<&'static str>,
 }
 
 impl Image {
@@ -69,8 +73,16 @@ pub struct Images {
     pub proxy: Image,
     /// The operator.
     pub operator: Image,
-    /// The demo app; it is [`DEMO_ALIAS`] too.
+    /// The demo app.
     pub demo: Image,
+}
+
+impl Images {
+    /// Each of them.
+    #[must_use]
+    pub fn all(&self) -> [&Image; 3] {
+        [&self.proxy, &self.operator, &self.demo]
+    }
 }
 
 /// The release binaries, by crate.
@@ -124,54 +136,74 @@ pub fn binaries(context: &Context) -> Result<Binaries> {
 /// Where a binary can't be read or Docker fails.
 pub fn build(context: &Context, docker: &Docker, binaries: &Binaries) -> Result<Images> {
     let image = |recipe: Recipe| image(context, docker, recipe, binaries.path(recipe.binary)?);
-    let images = Images {
+    Ok(Images {
         proxy: image(PROXY)?,
         operator: image(OPERATOR)?,
         demo: image(DEMO)?,
-    };
-    docker.run(["tag", &images.demo.reference(), DEMO_ALIAS]).done()?;
-    Ok(images)
+    })
 }
 
-/// Builds one image, unless the daemon has it.
+/// Builds the image of one binary, unless the daemon has it.
 pub(crate) fn image(context: &Context, docker: &Docker, recipe: Recipe, binary: &Path) -> Result<Image> {
     let scratch = context.cache.scratch()?;
-    let dockerfile = context.root.join(recipe.dockerfile);
     stage(binary, recipe.binary, scratch.path())?;
-    let mut parts = vec![fs::read(&dockerfile).with_context(|| format!("can't read {}", dockerfile.display()))?];
-    for file in files(scratch.path())? {
-        parts.push(
-            file.strip_prefix(scratch.path())?
-                .as_os_str()
-                .as_encoded_bytes()
-                .to_vec(),
-        );
+    image_of(context, docker, recipe, scratch.path(), None)
+}
+
+/// Builds the image of a folder, on a base of ours where there is one (the Dockerfile's argument `BASE`), unless the daemon has it.
+pub(crate) fn image_of(
+    context: &Context,
+    docker: &Docker,
+    recipe: Recipe,
+    dir: &Path,
+    base: Option<&Image>,
+) -> Result<Image> {
+    let dockerfile = context.root.join(recipe.dockerfile);
+    let base = base.map(|base| format!("BASE={}", base.reference()));
+    let image = Image {
+        name: recipe.name,
+        tag: format!(
+            "{}-{}",
+            env!("CARGO_PKG_VERSION"),
+            content(&dockerfile, dir, base.as_deref())?
+        ),
+        alias: recipe.alias,
+    };
+    if docker.has_image(&image.reference()) {
+        context.say.line(format_args!("   {} is there", image.reference()));
+    } else {
+        let mut build = docker.run(["build", "-q", "--network=none", "-t", &image.reference()]);
+        if let Some(base) = &base {
+            build = build.args(["--build-arg", base]);
+        }
+        build.args(["-f".as_ref(), dockerfile.as_path(), dir]).done()?;
+        context.say.line(format_args!("   {} is built", image.reference()));
+    }
+    if let Some(alias) = image.alias {
+        docker.run(["tag", &image.reference(), alias]).done()?;
+    }
+    Ok(image)
+}
+
+/// A key over all that an image is made of.
+fn content(dockerfile: &Path, dir: &Path, base: Option<&str>) -> Result<String> {
+    let mut parts = vec![fs::read(dockerfile).with_context(|| format!("can't read {}", dockerfile.display()))?];
+    parts.extend(base.map(|base| base.as_bytes().to_vec()));
+    for file in files(dir)? {
+        parts.push(file.strip_prefix(dir)?.as_os_str().as_encoded_bytes().to_vec());
         // What may be executed is part of the content, too.
         let mode = fs::metadata(&file)?.permissions().mode();
         parts.push(mode.to_be_bytes().to_vec());
         parts.push(fs::read(&file)?);
     }
-    let image = Image {
-        name: recipe.name,
-        tag: format!("{}-{}", env!("CARGO_PKG_VERSION"), key(parts)),
-    };
-    if docker.has_image(&image.reference()) {
-        context.say.line(format_args!("   {} is there", image.reference()));
-    } else {
-        let build = docker.run(["build", "-q", "--network=none", "-t", &image.reference(), "-f"]);
-        build.args([dockerfile.as_path(), scratch.path()]).done()?;
-        context.say.line(format_args!("   {} is built", image.reference()));
-    }
-    Ok(image)
+    Ok(key(parts))
 }
 
-/// Loads our images and `others` into a cluster's nodes, as far as they don't have them.
+/// Loads images into a cluster's nodes, as far as they don't have them.
 ///
 /// # Errors
 /// Where Docker or kind fails.
-pub fn load(context: &Context, cluster: &Cluster, images: &Images, others: &[&Image]) -> Result<()> {
-    let ours = [&images.proxy, &images.operator, &images.demo];
-    let wanted: Vec<String> = ours.iter().chain(others).map(|image| image.reference()).collect();
+pub fn load(context: &Context, cluster: &Cluster, images: &[&Image]) -> Result<()> {
     let mut missing: Vec<String> = Vec::new();
     for node in cluster.nodes()? {
         let list = cluster
@@ -179,13 +211,7 @@ pub fn load(context: &Context, cluster: &Cluster, images: &Images, others: &[&Im
             .run(["exec", &node, "ctr", "-n", "k8s.io", "images", "ls"])
             .out()?;
         let there = digests(&list);
-        let digest = |name: &str| there.get(name);
-        missing.extend(wanted.iter().filter(|name| digest(name).is_none()).cloned());
-        // The alias moves with the content: it is right where both names lead to the same.
-        let demo = digest(&images.demo.reference());
-        if demo.is_none() || demo != digest(DEMO_ALIAS) {
-            missing.extend([images.demo.reference(), DEMO_ALIAS.to_owned()]);
-        }
+        missing.extend(images.iter().flat_map(|image| names_missing(image, &there)));
     }
     missing.sort();
     missing.dedup();
@@ -199,6 +225,17 @@ pub fn load(context: &Context, cluster: &Cluster, images: &Images, others: &[&Im
         .args(missing)
         .limit(Duration::from_secs(300))
         .done()
+}
+
+/// The names of an image that a node with these lacks. An alias moves with the content: it is right where both names lead to
+/// the same.
+fn names_missing(image: &Image, there: &BTreeMap<String, String>) -> Vec<String> {
+    let reference = image.reference();
+    match (there.get(&reference), image.alias) {
+        (Some(digest), Some(alias)) if there.get(alias) == Some(digest) => Vec::new(),
+        (Some(_), None) => Vec::new(),
+        (_, alias) => [reference].into_iter().chain(alias.map(str::to_owned)).collect(),
+    }
 }
 
 /// Lays out an image's folder: the binary in /usr/local/bin, each library it loads where it looks for it.
@@ -320,6 +357,43 @@ mod tests {
             None
         );
         assert_eq!(executable("not json"), None);
+    }
+
+    #[test]
+    fn an_image_is_missing_until_all_its_names_lead_to_it() {
+        let mut image = Image {
+            name: "tenbin/demo",
+            tag: "1".to_owned(),
+            alias: None,
+        };
+        let mut there = BTreeMap::new();
+        assert_eq!(names_missing(&image, &there), ["tenbin/demo:1"]);
+        there.insert(image.reference(), "sha256:ab".to_owned());
+        assert!(names_missing(&image, &there).is_empty());
+        image.alias = Some("tenbin/demo:dev");
+        assert_eq!(names_missing(&image, &there), ["tenbin/demo:1", "tenbin/demo:dev"]);
+        there.insert("tenbin/demo:dev".to_owned(), "sha256:old".to_owned());
+        assert_eq!(names_missing(&image, &there).len(), 2);
+        there.insert("tenbin/demo:dev".to_owned(), "sha256:ab".to_owned());
+        assert!(names_missing(&image, &there).is_empty());
+    }
+
+    #[test]
+    fn the_content_follows_names_modes_bytes_and_base() {
+        let dir = tempfile::tempdir().unwrap();
+        let (dockerfile, file) = (dir.path().join("Dockerfile"), dir.path().join("root/a"));
+        fs::create_dir(dir.path().join("root")).unwrap();
+        fs::write(&dockerfile, "FROM scratch").unwrap();
+        fs::write(&file, "1").unwrap();
+        let of = |base| content(&dockerfile, &dir.path().join("root"), base).unwrap();
+        let first = of(None);
+        assert_eq!(of(None), first);
+        assert_ne!(of(Some("BASE=x")), first);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        let executable = of(None);
+        assert_ne!(executable, first);
+        fs::write(&file, "2").unwrap();
+        assert_ne!(of(None), executable);
     }
 
     #[test]

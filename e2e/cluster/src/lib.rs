@@ -21,7 +21,9 @@ pub mod own_daemon;
 pub mod rests;
 pub mod run;
 pub mod say;
+pub mod socketio;
 pub mod tools;
+mod wheel;
 
 use std::path::PathBuf;
 

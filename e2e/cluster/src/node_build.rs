@@ -15,7 +15,7 @@ use crate::own_daemon::install_packages;
 use crate::run::{Run, which};
 
 /// The suite of the node's Debian packages. Its systemd still knows cgroup v1; apt checks the packages' signatures.
-const SUITE: &str = "bookworm";
+pub(crate) const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,conntrack,iptables,nftables,iproute2,ethtool,util-linux,mount,kmod,\
     libseccomp2,pigz,e2fsprogs,bash,ca-certificates,curl,jq,procps,runc,hostname";
 /// The container in which the control plane's images are imported.

@@ -132,7 +132,7 @@ fn made(context: &Context, way: &Way, binaries: &Binaries, started: &mut bool) -
     )?;
     let images = say.stage("Images", || images::build(context, &cluster.docker, binaries))?;
     say.stage("Images into the nodes", || {
-        images::load(context, &cluster, &images, &[])
+        images::load(context, &cluster, &images.all())
     })?;
     say.stage("Charts on the cluster", || charts::install(context, &cluster, &images))?;
     let mut env = environment(&cluster, &images);

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use tenbin_cluster::cache::{Cache, Lock};
 use tenbin_cluster::say::{Say, span};
-use tenbin_cluster::{Context, docker, down, images, interrupt, node_image};
+use tenbin_cluster::{Context, docker, down, images, interrupt, node_image, socketio};
 
 /// The name of the cluster that `up` makes.
 const CLUSTER: &str = "tenbin";
@@ -57,7 +57,13 @@ enum Command {
     /// Runs every balancing algorithm in every simulated world, and prints the table of docs/algorithms.md.
     Simulate(simulate::Simulate),
     /// Builds our images into the Docker daemon, and into the cluster's nodes if it is up.
-    Images(Way),
+    Images {
+        /// Those of examples/socketio as well: the example itself and Redis.
+        #[arg(long)]
+        socketio: bool,
+        #[command(flatten)]
+        way: Way,
+    },
     /// A bare cluster, without Tenbin on it.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -147,7 +153,7 @@ fn run(context: &Context, command: Command) -> Result<()> {
         Command::Test { only, way } => test::everything(context, &only, &way),
         Command::Bench { only, way } => bench::everything(context, only, &way),
         Command::Simulate(simulate) => simulate::run(say, &context.root, simulate),
-        Command::Images(way) => build_images(context, &way),
+        Command::Images { socketio, way } => build_images(context, socketio, &way),
         Command::Cluster(ClusterCommand::Up(way)) => {
             let _lock = lock()?;
             let cluster = up::cluster(context, &way, CLUSTER)?;
@@ -163,16 +169,23 @@ fn run(context: &Context, command: Command) -> Result<()> {
     }
 }
 
-fn build_images(context: &Context, way: &Way) -> Result<()> {
+fn build_images(context: &Context, socketio: bool, way: &Way) -> Result<()> {
     let say = &context.say;
     let binaries = say.stage("Release binaries", || images::binaries(context))?;
     let _lock = making(context)?;
     let docker = say.stage("Docker daemon", || docker::ensure(context, way.docker))?;
-    let built = say.stage("Images", || images::build(context, &docker, &binaries))?;
-    if let Some(cluster) = up::existing(context, &docker, CLUSTER)? {
-        say.stage("Images into the nodes", || images::load(context, &cluster, &built, &[]))?;
+    let ours = say.stage("Images", || images::build(context, &docker, &binaries))?;
+    let mut built = vec![ours.proxy, ours.operator, ours.demo];
+    if socketio {
+        let example = say.stage("Socket.IO", || socketio::build(context, &docker))?;
+        built.extend([example.server, example.redis]);
     }
-    for image in [&built.proxy, &built.operator, &built.demo] {
+    if let Some(cluster) = up::existing(context, &docker, CLUSTER)? {
+        say.stage("Images into the nodes", || {
+            images::load(context, &cluster, &built.iter().collect::<Vec<_>>())
+        })?;
+    }
+    for image in &built {
         say.plain(image.reference());
     }
     Ok(())

@@ -12,7 +12,7 @@ use tenbin_cluster::interrupt::{self, Interrupted};
 use tenbin_cluster::kind::Cluster;
 use tenbin_cluster::run::{Run, Stream};
 use tenbin_cluster::say::span;
-use tenbin_cluster::{Context, charts, diagnostics, down, envoy, images, kind};
+use tenbin_cluster::{Context, charts, diagnostics, down, envoy, images, kind, socketio};
 
 use crate::tests_counted::Counted;
 use crate::up::{self, Ground};
@@ -154,8 +154,10 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
     let binaries = say.stage("Release binaries", || images::binaries(context))?;
     let images = say.stage("Images", || images::build(context, &cluster.docker, &binaries))?;
     let envoy = say.stage("Envoy", || envoy::build(context, &cluster.docker))?;
+    let example = say.stage("Socket.IO", || socketio::build(context, &cluster.docker))?;
     say.stage("Images into the nodes", || {
-        images::load(context, cluster, &images, &[&envoy])
+        let others = [&envoy, &example.server, &example.redis];
+        images::load(context, cluster, &[&images.all()[..], &others[..]].concat())
     })?;
     say.stage("Charts on the cluster", || charts::install(context, cluster, &images))?;
     drop(lock);

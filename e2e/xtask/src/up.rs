@@ -45,7 +45,9 @@ pub(crate) fn everything(context: &Context, way: &Way) -> Result<()> {
 fn install(context: &Context, cluster: &Cluster, binaries: &images::Binaries) -> Result<()> {
     let say = &context.say;
     let images = say.stage("Images", || images::build(context, &cluster.docker, binaries))?;
-    say.stage("Images into the nodes", || images::load(context, cluster, &images, &[]))?;
+    say.stage("Images into the nodes", || {
+        images::load(context, cluster, &images.all())
+    })?;
     say.stage("Charts", || charts::install(context, cluster, &images))?;
     say.stage("Hello", || hello::show(context, cluster))
 }
