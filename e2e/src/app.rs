@@ -188,11 +188,8 @@ impl<'a> App<'a> {
     /// A load on its Service: `clients`, each pausing 20 ms after an answer, until stopped.
     pub fn load(&self, path: &str, clients: usize) -> tenbin_load::Load {
         tenbin_load::Load {
-            request: tenbin_load::Request::get(self.url(path)),
-            clients,
-            count: None,
             pause_ms: 20,
-            fresh_connections: false,
+            ..tenbin_load::Load::new(tenbin_load::Request::get(self.url(path)), clients)
         }
     }
 

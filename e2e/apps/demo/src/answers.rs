@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::body::{Body, Lines};
 use crate::websocket;
@@ -24,6 +24,7 @@ const HELP: &str = "\
 GET  /               which replica this is
 POST /kill           ends the process at once
 GET  /slow?ms=N      answers after N milliseconds (at most 60000)
+GET  /work?ms=N      works for N milliseconds on one of its slots (--slots), after those that came before
 POST /slow?ms=N      delays every answer but /healthz by N milliseconds from now on; 0 ends it
 *    /status/N       answers with status N (200 to 599)
 GET  /session        the cookies and session headers of the request
@@ -45,11 +46,13 @@ pub(crate) struct App {
     requests: AtomicU64,
     delay_ms: AtomicU64,
     healthy: AtomicBool,
+    /// Work that can be done at once; what comes when all are taken waits in line.
+    slots: Semaphore,
 }
 
 impl App {
-    /// A healthy replica; `stopping` turns true when it is to finish.
-    pub(crate) fn new(instance: String, app: String, log: bool, stopping: watch::Receiver<bool>) -> App {
+    /// A healthy replica that can do `slots` pieces of work at once; `stopping` turns true when it is to finish.
+    pub(crate) fn new(instance: String, app: String, log: bool, slots: u32, stopping: watch::Receiver<bool>) -> App {
         App {
             instance,
             app,
@@ -58,6 +61,7 @@ impl App {
             requests: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
             healthy: AtomicBool::new(true),
+            slots: Semaphore::new(slots as usize),
         }
     }
 
@@ -123,6 +127,7 @@ async fn route(app: &App, mut request: Request<Incoming>) -> Answer {
             std::process::exit(1)
         }
         "/slow" => slow(app, &request).await,
+        "/work" => work(app, &request).await,
         "/session" => {
             allow(&request, &[Method::GET, Method::HEAD])?;
             let seen = to_object(request.headers(), |name| {
@@ -192,6 +197,17 @@ async fn slow(app: &App, request: &Request<Incoming>) -> Answer {
     } else {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
+    Ok(to_json(&json!({ "instance": app.instance, "ms": ms })))
+}
+
+/// A piece of work: nothing is calculated, so that capacity is the number of slots and no matter of the machine.
+async fn work(app: &App, request: &Request<Incoming>) -> Answer {
+    allow(request, &[Method::GET])?;
+    let ms = number(request, "ms", None, DELAY_MAX_MS)?;
+    // It is never closed, so that this is never an error; then there would be no line to wait in.
+    let slot = app.slots.acquire().await;
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    drop(slot);
     Ok(to_json(&json!({ "instance": app.instance, "ms": ms })))
 }
 

@@ -33,6 +33,9 @@ struct Flags {
     /// The name of the app.
     #[arg(long, env = "TENBIN_APP", default_value = "demo")]
     app: String,
+    /// How many pieces of work (/work) it can do at once.
+    #[arg(long, env = "DEMO_SLOTS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    slots: u32,
     /// Write a line for every request.
     #[arg(long)]
     log: bool,
@@ -84,7 +87,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     );
 
     let (stop, stopping) = watch::channel(false);
-    let app = Arc::new(App::new(instance.clone(), flags.app, flags.log, stopping));
+    let app = Arc::new(App::new(instance.clone(), flags.app, flags.log, flags.slots, stopping));
     serve(&listener, &app, terminate, interrupt).await;
     drop(listener);
     println!("{instance} stops: takes no more connections, finishes what is in flight");

@@ -189,6 +189,24 @@ async fn slow_takes_its_time_for_one_answer_or_for_all() {
 }
 
 #[tokio::test]
+async fn work_waits_for_a_slot() {
+    let demo = Demo::start(&["--slots", "2"]);
+    let start = Instant::now();
+    let four = futures::future::join_all((0..4).map(|_| demo.get("/work?ms=100"))).await;
+    assert!(four.iter().all(|(status, _)| *status == StatusCode::OK), "{four:?}");
+    // Two at a time; what is not work waits for nobody.
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    assert_eq!(demo.get("/work").await.0, StatusCode::BAD_REQUEST);
+    let start = Instant::now();
+    let work = futures::future::join_all((0..2).map(|_| demo.get("/work?ms=1000")));
+    let (_, other) = tokio::join!(work, async {
+        demo.get("/").await;
+        start.elapsed()
+    });
+    assert!(other < Duration::from_millis(1000), "{other:?}");
+}
+
+#[tokio::test]
 async fn answers_with_the_status_asked_for() {
     let demo = Demo::start(&[]);
     for status in [200, 204, 304, 404, 503, 599] {

@@ -104,6 +104,7 @@ pub(crate) async fn send(target: &Target, request: &Request, kept: &mut Option<C
     let mut answer = Answer {
         status: None,
         headers: BTreeMap::new(),
+        cookies: Vec::new(),
         body: String::new(),
         body_bytes: 0,
         error: None,
@@ -169,6 +170,9 @@ async fn exchange(
     answer.status = Some(response.status().as_u16());
     for (name, value) in response.headers() {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        if name == http::header::SET_COOKIE {
+            answer.cookies.push(value.clone());
+        }
         answer.headers.insert(name.as_str().to_owned(), value);
     }
     let mut body = response.into_body();

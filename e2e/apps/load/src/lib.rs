@@ -5,13 +5,15 @@
 mod body;
 mod client;
 mod control;
+mod jar;
 mod plan;
+mod report;
 mod run;
 mod scan;
 mod websocket;
 
 pub use control::serve;
-pub use plan::{Answer, Cause, Echo, Echoed, Failure, Instance, Load, Report, Request, Scan, Scanned, Started};
+pub use plan::{Answer, Cause, Echo, Echoed, Failure, Instance, Load, Report, Request, Scan, Scanned, Started, Visit};
 
 /// The port of the JSON API.
 pub const PORT: u16 = 7070;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One request.
+/// One request. In a load, `{n}` in the path, the query or the value of a header is the request's number (from 0), and `{ip}` an
+/// address made of it, so that each can have a key of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// `http://host[:port]/path?query`.
@@ -61,6 +62,9 @@ pub struct Answer {
     pub status: Option<u16>,
     /// Its headers, names in lower case; of a repeated one the last.
     pub headers: BTreeMap<String, String>,
+    /// The values of all its `set-cookie` headers.
+    #[serde(default)]
+    pub cookies: Vec<String>,
     /// The first 64 KiB of its body, as text.
     pub body: String,
     /// Length of the whole body in bytes.
@@ -80,15 +84,40 @@ pub struct Load {
     pub request: Request,
     /// Clients at once, 1 to 512. Each waits for its answer before it sends again.
     pub clients: usize,
+    /// Hosts, as `http://host[:port]`, that take the place of the one in the request's URL: each client goes from one to the next.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Requests in all; without it until stopped.
     #[serde(default)]
     pub count: Option<u64>,
+    /// Requests of each client; without it as many as come to it.
+    #[serde(default)]
+    pub per_client: Option<u64>,
     /// What a client waits after an answer, in milliseconds.
     #[serde(default)]
     pub pause_ms: u64,
     /// A new connection for each request, rather than one for each client that is kept.
     #[serde(default)]
     pub fresh_connections: bool,
+    /// Each client keeps the cookies it is given, and sends them back.
+    #[serde(default)]
+    pub cookies: bool,
+}
+
+impl Load {
+    /// `clients` that send `request` without pauses, over connections that they keep, until stopped.
+    pub fn new(request: Request, clients: usize) -> Self {
+        Load {
+            request,
+            clients,
+            hosts: Vec::new(),
+            count: None,
+            per_client: None,
+            pause_ms: 0,
+            fresh_connections: false,
+            cookies: false,
+        }
+    }
 }
 
 /// The load that was started.
@@ -123,6 +152,12 @@ pub struct Report {
     pub instances: BTreeMap<String, Instance>,
     /// Who answered the first 2,000 requests, in the order of their ends.
     pub order: Vec<String>,
+    /// Of each client, whom it was with, in the order of time: the first 100 visits.
+    #[serde(default)]
+    pub visits: Vec<Vec<Visit>>,
+    /// Which requests, by their number, each instance answered, of those below 20,000; only where the request says `{n}` or `{ip}`.
+    #[serde(default)]
+    pub numbers: BTreeMap<String, Vec<u64>>,
     /// The longest time in which no request succeeded, up to now.
     pub longest_gap_ms: u64,
     /// Connections that were opened.
@@ -135,6 +170,19 @@ pub struct Instance {
     /// Successful answers.
     pub ok: u64,
     /// When the first of them ended.
+    pub first_ms: u64,
+    /// When the last of them ended.
+    pub last_ms: u64,
+}
+
+/// Answers that a client got from one instance in a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visit {
+    /// Who answered.
+    pub instance: String,
+    /// How many.
+    pub ok: u64,
+    /// When the request began that was the first of them.
     pub first_ms: u64,
     /// When the last of them ended.
     pub last_ms: u64,

@@ -15,8 +15,17 @@ use serde::de::DeserializeOwned;
 use tenbin_load::{Answer, Cause, Load, Report, Request as Plan, Scan, Scanned, Started};
 use tokio::net::{TcpListener, TcpStream};
 
+/// An app that says who it is: `one`, or what the cookie `who` says. `/login` gives a cookie, `/echo` names the key that was sent.
 async fn app(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
+    let header = |name: &str| request.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+    let who = match path.as_str() {
+        "/key" => header("x-key").unwrap_or_default(),
+        "/query" => request.uri().query().unwrap_or_default().to_owned(),
+        "/login" => header("cookie").unwrap_or_else(|| "nobody".to_owned()),
+        "/host" => header("host").unwrap_or_default(),
+        _ => "one".to_owned(),
+    };
     let length = request.into_body().collect().await.map_or(0, |b| b.to_bytes().len());
     let body = match path.as_str() {
         "/bytes" => length.to_string(),
@@ -25,7 +34,9 @@ async fn app(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infall
     let status = if path == "/bad" { 503 } else { 200 };
     let response = Response::builder()
         .status(status)
-        .header("x-tenbin-instance", "one")
+        .header("x-tenbin-instance", who)
+        .header("set-cookie", "who=me; Path=/")
+        .header("set-cookie", "b=2")
         .body(Full::new(Bytes::from(body)));
     Ok(response.expect("a status and a body make a response"))
 }
@@ -73,11 +84,8 @@ async fn run_to_end(driver: SocketAddr, load: &Load) -> Report {
 
 fn load(url: String, count: u64) -> Load {
     Load {
-        request: Plan::get(url),
-        clients: 4,
         count: Some(count),
-        pause_ms: 0,
-        fresh_connections: false,
+        ..Load::new(Plan::get(url), 4)
     }
 }
 
@@ -133,6 +141,63 @@ async fn stops_when_told() {
     while call::<Report>(driver, "GET", &path, &()).await.ok < 10 {}
     let _: serde_json::Value = call(driver, "POST", &format!("{path}/stop"), &()).await;
     while call::<Report>(driver, "GET", &path, &()).await.clients > 0 {}
+}
+
+#[tokio::test]
+async fn each_client_keeps_its_own_cookies() {
+    let (app, driver) = start().await;
+    let logins = Load {
+        cookies: true,
+        per_client: Some(5),
+        count: None,
+        ..load(format!("http://{app}/login"), 0)
+    };
+    let report = run_to_end(driver, &logins).await;
+    assert_eq!(report.ok, 4 * 5);
+    for visits in &report.visits {
+        let seen: Vec<(&str, u64)> = visits.iter().map(|v| (v.instance.as_str(), v.ok)).collect();
+        assert_eq!(seen, [("nobody", 1), ("b=2; who=me", 4)]);
+        assert!(visits[0].first_ms <= visits[0].last_ms && visits[0].last_ms <= visits[1].last_ms);
+    }
+    let answer: Answer = call(driver, "POST", "/requests", &Plan::get(format!("http://{app}/"))).await;
+    assert_eq!(answer.cookies, ["who=me; Path=/", "b=2"]);
+}
+
+#[tokio::test]
+async fn numbers_requests() {
+    let (app, driver) = start().await;
+    let mut keys = load(format!("http://{app}/key"), 6);
+    keys.request.headers.insert("x-key".to_owned(), "k{n}-{ip}".to_owned());
+    let report = run_to_end(driver, &keys).await;
+    assert_eq!(report.numbers.len(), 6);
+    assert_eq!(report.numbers["k5-44.0.0.5"], [5]);
+
+    let report = run_to_end(driver, &load(format!("http://{app}/query?a={{n}}"), 3)).await;
+    assert_eq!(report.numbers["a=2"], [2]);
+    let report = run_to_end(driver, &load(format!("http://{app}/"), 3)).await;
+    assert!(report.numbers.is_empty(), "{:?}", report.numbers);
+}
+
+#[tokio::test]
+async fn goes_from_host_to_host() {
+    let (one, driver) = start().await;
+    let (two, _) = start().await;
+    let both = Load {
+        hosts: vec![format!("http://{one}"), format!("http://{two}")],
+        per_client: Some(10),
+        count: None,
+        ..load(format!("http://{one}/host"), 0)
+    };
+    let report = run_to_end(driver, &both).await;
+    assert_eq!(report.instances[&one.to_string()].ok, 20);
+    assert_eq!(report.instances[&two.to_string()].ok, 20);
+    // Each client alternates, over one connection to each.
+    assert!(
+        report.visits.iter().all(|visits| visits.len() == 10),
+        "{:?}",
+        report.visits
+    );
+    assert_eq!(report.connections, 8);
 }
 
 #[tokio::test]
