@@ -17,6 +17,51 @@ pub struct App<'a> {
     pub name: String,
 }
 
+/// How the requests to an app are balanced, as in its spec. What is null is not written.
+#[derive(Clone, Debug, Default)]
+pub struct Balancing {
+    /// `spec.algorithm`.
+    pub algorithm: Value,
+    /// `spec.affinity`.
+    pub affinity: Value,
+    /// `spec.trustedHops`.
+    pub trusted_hops: Value,
+}
+
+impl Balancing {
+    /// An algorithm alone.
+    pub fn by(algorithm: &str) -> Self {
+        Balancing {
+            algorithm: algorithm.into(),
+            ..Balancing::default()
+        }
+    }
+
+    /// An affinity alone.
+    pub fn bound(affinity: Value) -> Self {
+        Balancing {
+            affinity,
+            ..Balancing::default()
+        }
+    }
+
+    /// A merge patch of a spec: what an affinity of before had is removed by name, since a merge would keep it.
+    fn patch(&self) -> Value {
+        let mut affinity = self.affinity.clone();
+        if let Some(fields) = affinity.as_object_mut() {
+            for field in ["cookie", "header", "queryParam", "sourceIP", "onDrain", "onDead"] {
+                fields.entry(field).or_insert(Value::Null);
+            }
+        }
+        json!({
+            "algorithm": self.algorithm,
+            "algorithmConfig": null,
+            "affinity": affinity,
+            "trustedHops": self.trusted_hops,
+        })
+    }
+}
+
 /// A spec of the demo app with `replicas`, in round robin.
 pub fn demo_spec(lab: &Lab, replicas: u32) -> Value {
     json!({
@@ -72,6 +117,16 @@ impl<'a> App<'a> {
         let patch = Patch::Merge(json!({ "spec": spec }));
         self.api().patch(&self.name, &PatchParams::default(), &patch).await?;
         Ok(())
+    }
+
+    /// Changes how requests are balanced, and waits until the proxies of all `replicas` go by it. What is null is not written; of an
+    /// affinity or options from before, nothing is left.
+    ///
+    /// # Errors
+    /// The API server refuses it, or the proxies do not follow within 30 seconds.
+    pub async fn balance(&self, replicas: u32, balancing: &Balancing) -> anyhow::Result<()> {
+        self.patch(&balancing.patch()).await?;
+        self.ready(replicas, 30).await
     }
 
     /// The object.

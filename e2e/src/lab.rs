@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::driver::{self, Driver};
 use crate::kubectl::{self, Kubectl, Outcome};
-use crate::{Node, Samples, Settings, eventually, is_ready};
+use crate::{Node, Samples, Settings, eventually, is_ready, pod_ip, port_of};
 
 /// Where a test works.
 pub struct Lab {
@@ -121,6 +121,16 @@ impl Lab {
         Ok(driver)
     }
 
+    /// The load driver's address, from which its requests come.
+    ///
+    /// # Errors
+    /// It has none yet.
+    pub async fn driver_ip(&self) -> anyhow::Result<String> {
+        let address = pod_ip(&self.api::<Pod>().get(driver::POD).await?);
+        ensure!(!address.is_empty(), "the load driver has no address yet");
+        Ok(address)
+    }
+
     /// Objects of the test's own namespace.
     pub fn api<K>(&self) -> Api<K>
     where
@@ -183,10 +193,7 @@ impl Lab {
     /// It does not answer.
     pub async fn proxy_metrics(&self, pod: &Pod) -> anyhow::Result<Samples> {
         let name = pod.metadata.name.as_deref().context("a pod has a name")?;
-        let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-        let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
-        let port = ports.find(|port| port.name.as_deref() == Some("tb-admin"));
-        let port = u16::try_from(port.context("the pod has no proxy")?.container_port)?;
+        let port = port_of(pod, "tb-admin").context("the pod has no proxy")?;
         let text = self.pod_text(&self.namespace, name, port, "/metrics").await?;
         Ok(Samples::parse(&text))
     }

@@ -28,7 +28,7 @@ const address = (n) => `127.1.${n >> 8}.${n & 255}`;
 
 // Others may talk in the same room: only what this run says counts.
 const run = randomUUID();
-const errors = [];
+const errors = []; // handshakes that failed, connections that were lost
 const clients = Array.from({ length: count }, (_, n) => connect(n));
 
 function connect(n) {

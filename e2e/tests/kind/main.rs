@@ -3,22 +3,31 @@
 //! their names, since the last ones take the operators away.
 
 mod bad;
+mod balance;
 mod bodies;
+mod capacity;
+mod cookies;
 mod deletion;
 mod envoy;
+mod forwarded;
 mod hello;
+mod keys;
 mod kill;
 mod ownership;
 mod rollout;
+mod sessions;
+mod socketio;
 mod spread;
 mod streams;
 mod zz_last;
 mod zz_outage;
+mod zz_reasons;
 mod zz_rotation;
 mod zz_upgrade;
 
 use anyhow::ensure;
-use tenbin_e2e::explain;
+use k8s_openapi::api::core::v1::Pod;
+use tenbin_e2e::{Lab, eventually, explain, pod_name};
 use tenbin_load::Report;
 
 /// Whether a load answered something and lost nothing.
@@ -29,4 +38,21 @@ fn lossless(report: &Report) -> anyhow::Result<()> {
         explain(report)
     );
     Ok(())
+}
+
+/// Waits until the proxies of all of `pods` give the pod of that name this weight.
+async fn weighs(lab: &Lab, pods: &[Pod], name: &str, weight: u32) -> anyhow::Result<()> {
+    eventually("the proxies know the weight", 20, async || {
+        for pod in pods {
+            let metrics = lab.proxy_metrics(pod).await?;
+            let found = metrics.sum("tenbin_endpoint_weight", &[("endpoint", name)]);
+            ensure!(
+                found == f64::from(weight),
+                "{name} weighs {found} for {}, not {weight}",
+                pod_name(pod)
+            );
+        }
+        Ok(())
+    })
+    .await
 }

@@ -22,6 +22,7 @@ const INSTANCE: HeaderName = HeaderName::from_static("x-tenbin-instance");
 
 const HELP: &str = "\
 GET  /               which replica this is
+GET  /at/…           the same, whatever follows
 POST /kill           ends the process at once
 GET  /slow?ms=N      answers after N milliseconds (at most 60000)
 GET  /work?ms=N      works for N milliseconds on one of its slots (--slots), after those that came before
@@ -115,12 +116,7 @@ async fn route(app: &App, mut request: Request<Incoming>) -> Answer {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
     match path.as_str() {
-        "/" => {
-            allow(&request, &[Method::GET, Method::HEAD])?;
-            Ok(to_json(
-                &json!({ "instance": app.instance, "app": app.app, "requests": requests }),
-            ))
-        }
+        "/" => who(app, &request, requests),
         "/kill" => {
             allow(&request, &[Method::POST])?;
             println!("{} is killed", app.instance);
@@ -155,11 +151,19 @@ async fn route(app: &App, mut request: Request<Incoming>) -> Answer {
             allow(&request, &[Method::GET])?;
             stream(&request)
         }
+        at if at.starts_with("/at/") => who(app, &request, requests),
         other => match other.strip_prefix("/status/") {
             Some(status) => to_status(status),
             None => Err(refuse(StatusCode::NOT_FOUND, HELP)),
         },
     }
+}
+
+fn who(app: &App, request: &Request<Incoming>, requests: u64) -> Answer {
+    allow(request, &[Method::GET, Method::HEAD])?;
+    Ok(to_json(
+        &json!({ "instance": app.instance, "app": app.app, "requests": requests }),
+    ))
 }
 
 fn healthz(app: &App, request: &Request<Incoming>) -> Answer {

@@ -141,6 +141,7 @@ async fn says_who_it_is_and_counts_requests_but_not_probes() {
     );
     demo.get("/healthz").await;
     assert_eq!(demo.get_json("/").await["requests"], 2);
+    assert_eq!(demo.get_json("/at/any/place?x=1").await["requests"], 3);
     let response = demo.send(request(Method::GET, "/nowhere")).await;
     assert_eq!(response.headers()["x-tenbin-instance"], "demo-1");
     let (status, help) = to_text(response).await;
