@@ -33,7 +33,7 @@ fn allocations(settings: Settings, ask: Ask<'_>, n: u32) -> u64 {
             let now = NOW.plus(Duration::from_millis(n));
             let key = ask.key.map(|key| key.wrapping_mul(n));
             let pick = balancer.pick(&Ask { now, key, ..ask }, &mut rng).unwrap();
-            pick.open.answered(Outcome::Success, now);
+            pick.open.answered(Outcome::Success, None, now);
             pick.open.ended(now);
         }
     });

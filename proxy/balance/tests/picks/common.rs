@@ -235,8 +235,8 @@ impl World {
             let at = Time::from_micros(at);
             let (pick, answer) = self.open.remove(&id).unwrap();
             match answer {
-                Answer::Good(_) => pick.open.answered(Outcome::Success, at),
-                Answer::Bad(_) => pick.open.answered(Outcome::Failure, at),
+                Answer::Good(_) => pick.open.answered(Outcome::Success, None, at),
+                Answer::Bad(_) => pick.open.answered(Outcome::Failure, None, at),
                 Answer::Never => {}
             }
             pick.open.ended(at);

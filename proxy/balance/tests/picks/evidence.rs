@@ -66,7 +66,7 @@ fn one_request_tries_at_a_time() {
             .collect();
         assert_eq!(tries.len(), 1, "{policy:?}");
         assert_eq!(tries[0].reason, Reason::Trial, "{policy:?}");
-        tries.remove(0).open.answered(Outcome::Success, later);
+        tries.remove(0).open.answered(Outcome::Success, None, later);
         let back = (0..60)
             .filter(|_| pick_at(&balancer, later, &mut rng).index == 1)
             .count();
@@ -186,7 +186,7 @@ fn nobody_starves_under_load() {
         members[2]
             .load
             .begin(NOW)
-            .answered(Outcome::Success, NOW.plus(25 * SECOND));
+            .answered(Outcome::Success, None, NOW.plus(25 * SECOND));
         let mut world = World::new(1);
         world.run(&balancers, millis(2), 10 * SECOND, &all_good(millis(20)));
         for _ in 0..5 {

@@ -154,7 +154,7 @@ fn a_hanging_endpoint_is_tried_again() {
             .unwrap();
         for other in [0, 2] {
             let open = members[other].load.begin(NOW);
-            open.answered(Outcome::Success, NOW.plus(millis(1)));
+            open.answered(Outcome::Success, None, NOW.plus(millis(1)));
         }
         let stuck: Vec<Pick> = (0..4).map(|_| pick_key(&balancer, key, NOW)).collect();
         let mut now = NOW.plus(Duration::from_secs(1));
@@ -162,7 +162,7 @@ fn a_hanging_endpoint_is_tried_again() {
         now = now.plus(Duration::from_secs(3));
         let trial = pick_key(&balancer, key, now);
         assert_eq!(trial.index, 1, "{table:?}: its time has come");
-        trial.open.answered(Outcome::Success, now);
+        trial.open.answered(Outcome::Success, None, now);
         assert_eq!(pick_key(&balancer, key, now).index, 1);
         drop(stuck);
     }

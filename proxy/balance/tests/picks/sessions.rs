@@ -54,7 +54,7 @@ fn a_session_of_a_skipped_endpoint_goes_elsewhere_and_one_comes_back_to_try() {
     let trial = balancer.pick(&ask, &mut Rng::new(1)).unwrap();
     assert_eq!(trial.index, 1);
     assert_ne!(balancer.pick(&ask, &mut Rng::new(1)).unwrap().index, 1, "one is enough");
-    trial.open.answered(Outcome::Success, later);
+    trial.open.answered(Outcome::Success, None, later);
     assert_eq!(balancer.pick(&ask, &mut Rng::new(1)).unwrap().index, 1);
 }
 
@@ -63,7 +63,7 @@ fn sessions_leave_an_endpoint_that_hangs() {
     let members = members(3);
     let balancer = balancer(by(LEAST_REQUEST), &members, 1);
     let answered = pick_home(&balancer, 0, true);
-    answered.open.answered(Outcome::Success, NOW.plus(millis(5)));
+    answered.open.answered(Outcome::Success, None, NOW.plus(millis(5)));
     let _stuck: Vec<_> = (0..4).map(|_| pick_home(&balancer, 1, true)).collect();
     let tried = Tried::default();
     let home = Some(Home {

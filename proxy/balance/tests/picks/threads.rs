@@ -121,7 +121,7 @@ fn clocks_that_differ_between_threads_hurt_nobody() {
             let pick = pick_at(&balancer, clock(n), rng);
             // Its end is seen by a thread whose clock is behind.
             pick.open
-                .answered(Outcome::Success, Time::from_micros(clock(n).as_micros() - 5_000));
+                .answered(Outcome::Success, None, Time::from_micros(clock(n).as_micros() - 5_000));
             pick.open.ended(NOW);
             pick
         }));

@@ -144,7 +144,7 @@ fn traefik_identical_server_starves() {
         members[1]
             .load
             .begin(NOW)
-            .answered(Outcome::Success, NOW.plus(millis(400)));
+            .answered(Outcome::Success, None, NOW.plus(millis(400)));
         let counts = world.run(
             &[balancer(by(policy), &members, 1)],
             millis(4),
@@ -192,7 +192,7 @@ fn ingress_nginx_ewma_without_open_requests() {
         member
             .load
             .begin(NOW)
-            .answered(Outcome::Success, NOW.plus(millis(latency)));
+            .answered(Outcome::Success, None, NOW.plus(millis(latency)));
     }
     let mut rng = Rng::new(1);
     let _open: Vec<_> = (0..100)
@@ -329,8 +329,11 @@ fn envoy_peak_ewma_ignores_errors() {
     let members = members(2);
     let balancer = balancer(by(PEAK_EWMA), &members, 1);
     for (member, outcome) in members.iter().zip([Outcome::Failure, Outcome::Success]) {
-        member.load.begin(NOW).answered(Outcome::Success, NOW.plus(millis(10)));
-        member.load.begin(NOW).answered(outcome, NOW.plus(millis(1)));
+        member
+            .load
+            .begin(NOW)
+            .answered(Outcome::Success, None, NOW.plus(millis(10)));
+        member.load.begin(NOW).answered(outcome, None, NOW.plus(millis(1)));
     }
     assert_eq!(members[0].load.skip().status(NOW), Status::Usable);
     let mut rng = Rng::new(1);

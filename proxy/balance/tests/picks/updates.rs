@@ -15,7 +15,7 @@ fn the_state_of_an_endpoint_survives_every_update() {
         let mut rng = Rng::new(1);
         let first = balancer(by(policy), &all, 1);
         let open: Vec<_> = (0..40).map(|_| pick_at(&first, NOW, &mut rng)).collect();
-        open[0].open.answered(Outcome::Success, NOW.plus(millis(30)));
+        open[0].open.answered(Outcome::Success, None, NOW.plus(millis(30)));
         all[2].load.skip().failed(NOW);
         let (counts, loads): (Vec<u64>, Vec<u32>) = (picks(&all), all.iter().map(|m| m.load.open()).collect());
 
