@@ -39,8 +39,8 @@ impl Fleet {
     const LATE: f32 = 10.0;
     /// The shortest time after which an answer is late.
     const LATE_MIN: Duration = Duration::from_millis(100);
-    /// A request that is open for this many times the usual duration is held rather than worked on.
-    const HELD: f32 = 8.0;
+    /// A request that is open for this many times the usual duration, as a logarithm, is held rather than worked on: 8 times.
+    const HELD: f32 = 3.0;
     /// The shortest time after which a request is held.
     const HELD_MIN: Duration = Duration::from_millis(250);
     /// Over which time peaks of latency fade, unless said otherwise.
@@ -143,7 +143,8 @@ impl Fleet {
         if samples == 0 {
             return Self::HELD_MIN;
         }
-        from_bits(usual).mul_f32(Self::HELD).max(Self::HELD_MIN)
+        // As logarithms: each request asks, and arithmetic with durations is slow.
+        from_bits(usual + Self::HELD).max(Self::HELD_MIN)
     }
 
     /// How many failures in a row can't be chance any more, as failures go here.

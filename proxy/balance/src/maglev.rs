@@ -23,7 +23,7 @@ struct Order {
 
 impl Order {
     fn new(id: &str, slots: u32) -> Self {
-        let hash = hash::of_endpoint(id, 0);
+        let hash = hash::of_endpoint(id);
         Order {
             next: ((hash >> 32) as u32) % slots,
             step: (hash as u32) % (slots - 1) + 1,

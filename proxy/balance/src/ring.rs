@@ -2,7 +2,7 @@
 //! An endpoint's points follow from its identity and weight and the magnitude of the heaviest weight, never from how many others there are:
 //! who comes or goes moves only its own keys. Trade-off: shares differ by about 6% between equal endpoints; Maglev is more even and moves more.
 
-use crate::hash;
+use crate::{Rng, hash};
 
 /// Points of an endpoint of weight 1, where none weighs more than 3: shares differ by 1/√256.
 const POINTS: u64 = 256;
@@ -28,11 +28,13 @@ impl Ring {
     /// The ring of endpoints by identity and weight (above 0), numbered from 0 as they come.
     pub(crate) fn new(endpoints: &[(&str, u32)]) -> Self {
         let halvings = halvings(endpoints);
-        let mut points = Vec::new();
+        let count = |weight: u32| ((u64::from(weight) * POINTS) >> halvings).div_ceil(2).max(1);
+        let mut points = Vec::with_capacity(endpoints.iter().map(|&(_, weight)| 2 * count(weight) as usize).sum());
         for (endpoint, &(id, weight)) in (0u32..).zip(endpoints) {
-            // Two points from each hash.
-            for n in 0..((u64::from(weight) * POINTS) >> halvings).div_ceil(2).max(1) {
-                let hash = hash::of_endpoint(id, n);
+            // Two points from each number that follows from its identity.
+            let mut numbers = Rng::new(hash::of_endpoint(id));
+            for _ in 0..count(weight) {
+                let hash = numbers.next_u64();
                 for position in [(hash >> 32) as u32, hash as u32] {
                     points.push(Point { position, endpoint });
                 }

@@ -1,6 +1,6 @@
 //! The one source of randomness here: small, fast, seeded by the caller. Not for secrets.
 
-/// A SplitMix64 generator: eight bytes of state, two multiplications a number.
+/// A SplitMix64 generator: eight bytes of state, two multiplications a number. Every proxy's ring follows from its numbers: they never change.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
