@@ -28,20 +28,27 @@ impl Ring {
     /// The ring of endpoints by identity and weight (above 0), numbered from 0 as they come.
     pub(crate) fn new(endpoints: &[(&str, u32)]) -> Self {
         let halvings = halvings(endpoints);
-        let count = |weight: u32| ((u64::from(weight) * POINTS) >> halvings).div_ceil(2).max(1);
-        let mut points = Vec::with_capacity(endpoints.iter().map(|&(_, weight)| 2 * count(weight) as usize).sum());
-        for (endpoint, &(id, weight)) in (0u32..).zip(endpoints) {
-            // Two points from each number that follows from its identity.
-            let mut numbers = Rng::new(hash::of_endpoint(id));
-            for _ in 0..count(weight) {
-                let hash = numbers.next_u64();
-                for position in [(hash >> 32) as u32, hash as u32] {
-                    points.push(Point { position, endpoint });
-                }
-            }
+        let count: usize = endpoints.iter().map(|&(_, weight)| 2 * pairs(weight, halvings)).sum();
+        let shift = u32::BITS - count.max(2).ilog2();
+        // Sorted by buckets of the first bits, then within each: positions are evenly spread, so that each step is short. The points are
+        // computed twice, which is cheaper than memory for all of them.
+        let mut starts = vec![0u32; (1usize << (u32::BITS - shift)) + 2];
+        let bucket = |point: Point| (point.position >> shift) as usize;
+        for_each_point(endpoints, halvings, |point| starts[bucket(point) + 2] += 1);
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
         }
-        let shift = u32::BITS - points.len().max(2).ilog2();
-        let (points, starts) = sort(&points, shift);
+        let mut points = vec![Point::default(); count];
+        // Where the next point of a bucket goes is, in the end, where the next bucket starts.
+        for_each_point(endpoints, halvings, |point| {
+            let next = &mut starts[bucket(point) + 1];
+            points[*next as usize] = point;
+            *next += 1;
+        });
+        for bounds in starts.windows(2) {
+            points[bounds[0] as usize..bounds[1] as usize].sort_unstable();
+        }
+        let (points, starts) = (points.into(), starts.into());
         Ring { points, starts, shift }
     }
 
@@ -58,6 +65,24 @@ impl Ring {
     }
 }
 
+/// Half the points of an endpoint.
+fn pairs(weight: u32, halvings: u32) -> usize {
+    ((u64::from(weight) * POINTS) >> halvings).div_ceil(2).max(1) as usize
+}
+
+/// Computes the points, endpoint by endpoint: two from each number that follows from its identity.
+fn for_each_point(endpoints: &[(&str, u32)], halvings: u32, mut each: impl FnMut(Point)) {
+    for (endpoint, &(id, weight)) in (0u32..).zip(endpoints) {
+        let mut numbers = Rng::new(hash::of_endpoint(id));
+        for _ in 0..pairs(weight, halvings) {
+            let number = numbers.next_u64();
+            for position in [(number >> 32) as u32, number as u32] {
+                each(Point { position, endpoint });
+            }
+        }
+    }
+}
+
 /// How often the points of each endpoint are halved, so that the heaviest has 512 to 1,023 at most. In whole halvings, so that it is the same
 /// over nearly every change.
 fn halvings(endpoints: &[(&str, u32)]) -> u32 {
@@ -68,27 +93,4 @@ fn halvings(endpoints: &[(&str, u32)]) -> u32 {
         halvings += 1;
     }
     halvings
-}
-
-/// Sorts by buckets of the first bits, then within each: positions are evenly spread, so that each step is short.
-fn sort(points: &[Point], shift: u32) -> (Box<[Point]>, Box<[u32]>) {
-    let buckets = 1usize << (u32::BITS - shift);
-    let mut starts = vec![0u32; buckets + 1];
-    for point in points {
-        starts[(point.position >> shift) as usize + 1] += 1;
-    }
-    for bucket in 0..buckets {
-        starts[bucket + 1] += starts[bucket];
-    }
-    let mut next = starts.clone();
-    let mut sorted = vec![Point::default(); points.len()];
-    for &point in points {
-        let place = &mut next[(point.position >> shift) as usize];
-        sorted[*place as usize] = point;
-        *place += 1;
-    }
-    for pair in starts.windows(2) {
-        sorted[pair[0] as usize..pair[1] as usize].sort_unstable();
-    }
-    (sorted.into(), starts.into())
 }
