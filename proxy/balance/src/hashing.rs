@@ -104,3 +104,37 @@ impl Built {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Role;
+
+    fn members(weights: [u32; 3]) -> Vec<Member> {
+        let member = |(n, &weight): (usize, &u32)| Member {
+            id: format!("pod-{n}").into(),
+            role: Role::Ready,
+            weight,
+            zone: "".into(),
+            load: Arc::default(),
+        };
+        weights.iter().enumerate().map(member).collect()
+    }
+
+    #[test]
+    fn an_update_that_does_not_matter_to_the_table_shares_it() {
+        for table in [Table::Ring, Table::Maglev] {
+            let hash = Hash { table, bound: None };
+            let first = Hashing::new(hash, &members([1, 2, 3]), &[0, 1, 2], None);
+            let shared = |hash, weights, ready: &[u32]| {
+                let next = Hashing::new(hash, &members(weights), ready, Some(&first));
+                Arc::ptr_eq(&first.table, &next.table)
+            };
+            let bound = Some(125);
+            assert!(shared(hash, [1, 2, 3], &[0, 1, 2]));
+            assert!(shared(Hash { table, bound }, [1, 2, 3], &[0, 1, 2]), "another bound");
+            assert!(!shared(hash, [1, 2, 4], &[0, 1, 2]), "another weight");
+            assert!(!shared(hash, [1, 2, 3], &[0, 2]), "another set");
+        }
+    }
+}

@@ -32,7 +32,7 @@ fn allocations(settings: Settings, ask: Ask<'_>, n: u32) -> u64 {
         for n in 0..500u64 {
             let now = NOW.plus(Duration::from_millis(n));
             let key = ask.key.map(|key| key.wrapping_mul(n));
-            let pick = balancer.pick(&Ask { now, key, ..ask }, &mut rng).unwrap();
+            let pick = balancer.pick(&Ask { now, key, ..ask }, &mut rng).expect("one is left");
             pick.open.answered(Outcome::Success, None, now);
             pick.open.ended(now);
         }

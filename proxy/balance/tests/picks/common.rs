@@ -114,7 +114,9 @@ pub(crate) fn millis(millis: u64) -> Duration {
 }
 
 pub(crate) fn pick_at(balancer: &Balancer, now: Time, rng: &mut Rng) -> Pick {
-    balancer.pick(&Ask::new(now, &Tried::default()), rng).unwrap()
+    balancer
+        .pick(&Ask::new(now, &Tried::default()), rng)
+        .expect("one is left")
 }
 
 /// The endpoint of a request that ends at once.
@@ -128,7 +130,7 @@ pub(crate) fn pick_key(balancer: &Balancer, key: u64, now: Time) -> Pick {
         key: Some(key),
         ..Ask::new(now, &tried)
     };
-    balancer.pick(&ask, &mut Rng::new(key)).unwrap()
+    balancer.pick(&ask, &mut Rng::new(key)).expect("one is left")
 }
 
 pub(crate) fn pick_home(balancer: &Balancer, index: usize, keep_draining: bool) -> Pick {
@@ -137,7 +139,7 @@ pub(crate) fn pick_home(balancer: &Balancer, index: usize, keep_draining: bool) 
         home: Some(Home { index, keep_draining }),
         ..Ask::new(NOW, &tried)
     };
-    balancer.pick(&ask, &mut Rng::new(1)).unwrap()
+    balancer.pick(&ask, &mut Rng::new(1)).expect("one is left")
 }
 
 /// Requests that were ever sent to each.
@@ -155,8 +157,8 @@ pub(crate) fn picks_since(members: &[Member], before: &[u64]) -> Vec<u64> {
 }
 
 pub(crate) fn spread(counts: &[u64]) -> u64 {
-    let max = counts.iter().max().unwrap();
-    max - counts.iter().min().unwrap()
+    let max = counts.iter().max().expect("not empty");
+    max - counts.iter().min().expect("not empty")
 }
 
 /// How far the count that is farthest from its share lies from it.
@@ -233,7 +235,7 @@ impl World {
         {
             self.due.pop();
             let at = Time::from_micros(at);
-            let (pick, answer) = self.open.remove(&id).unwrap();
+            let (pick, answer) = self.open.remove(&id).expect("what is due is open");
             match answer {
                 Answer::Good(_) => pick.open.answered(Outcome::Success, None, at),
                 Answer::Bad(_) => pick.open.answered(Outcome::Failure, None, at),

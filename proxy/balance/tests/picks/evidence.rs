@@ -136,7 +136,11 @@ fn long_polls_convict_nobody_once_they_are_known() {
         // Each fifth is answered after 25 s.
         let answer = |_| {
             number.set(number.get() + 1);
-            Answer::Good(if number.get() % 5 == 0 { 25 * SECOND } else { millis(10) })
+            Answer::Good(if number.get().is_multiple_of(5) {
+                25 * SECOND
+            } else {
+                millis(10)
+            })
         };
         let mut skipped = |seconds: u32| -> usize {
             let mut skipped = 0;

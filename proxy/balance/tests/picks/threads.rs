@@ -18,7 +18,10 @@ fn pick_by_four(each: u64, pick: impl Fn(u64, &mut Rng) -> Pick + Sync) -> Vec<P
                 })
             })
             .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("no thread panics"))
+            .collect()
     })
 }
 
