@@ -25,7 +25,7 @@ fn members(n: u32, weight: impl Fn(u32) -> u32) -> Vec<Member> {
         role: Role::Ready,
         weight: weight(n),
         zone: "".into(),
-        load: Arc::new(Load::new(Arc::clone(&fleet))),
+        load: Arc::new(Load::new(&fleet)),
     };
     (0..n).map(member).collect()
 }

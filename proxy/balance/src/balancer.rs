@@ -58,6 +58,10 @@ impl Balancer {
             numbered.filter(|(_, m)| wanted(m)).map(|(i, _)| i).collect()
         };
         let ready = places(&|m| m.role == Role::Ready && m.weight > 0);
+        if let Some(fleet) = &fleet {
+            let is_bounded = settings.hash.is_some_and(|hash| hash.bound.is_some());
+            fleet.serve(ready.len(), is_bounded, settings.policy == Policy::Adaptive);
+        }
         let tier = |places: Vec<u32>, of: fn(&Balancer) -> &Tier, rng: &mut Rng| {
             let before = before.map(|b| (&*b.members, of(b)));
             Tier::new(&members, places, settings.policy, before, rng)
@@ -133,7 +137,9 @@ impl Balancer {
         for _ in 0..=tier.len() {
             let chosen = self.choose(of, rng)?;
             // Of several requests that see an endpoint whose skip is over, one gets to try it; for the others it is skipped again.
-            let reason = match self.members[chosen.index].load.admit(ask.now) {
+            let load = &self.members[chosen.index].load;
+            let reason = match load.admit(ask.now) {
+                Some(Status::Usable) if load.skip().is_convicted() => self.reason(tier, Reason::Panic),
                 Some(Status::Usable) if chosen.floor => self.reason(tier, Reason::Floor),
                 Some(Status::Usable) => self.reason(tier, Reason::Policy),
                 Some(_) => Reason::Trial,

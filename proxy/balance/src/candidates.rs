@@ -33,7 +33,7 @@ impl<'a> Candidates<'a> {
     /// Whether it may be chosen.
     pub(crate) fn usable(&self, index: usize) -> bool {
         let load = &self.all[index].load;
-        (self.panic || load.skip().status(self.now) != Status::Skipped) && !self.tried.contains(load)
+        (self.panic || load.status(self.now) != Status::Skipped) && !self.tried.contains(load)
     }
 
     /// Its weight as of now: not below 0.01.

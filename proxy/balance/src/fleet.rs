@@ -2,7 +2,7 @@
 //! against its fleet, so that a wrong deployment or a slow database takes nobody out. Atomics only; one object for as long as
 //! the cluster lives.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::average::{Average, bits, from_bits};
@@ -10,8 +10,15 @@ use crate::average::{Average, bits, from_bits};
 /// The shared state of a cluster's endpoints.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    /// Open requests at all endpoints.
+    /// Open requests at all endpoints, as long as a bound asks for them.
     open: AtomicU32,
+    is_bounded: AtomicBool,
+    counts_young: AtomicBool,
+    /// Endpoints that may be picked, and those of them that are skipped for what their answers said.
+    size: AtomicU32,
+    convicted: AtomicU32,
+    /// After how many milliseconds an open request is held; 0 before anything is known.
+    held_after: AtomicU32,
     /// Picks so far: the time by which algorithms tell who waited longest.
     pub(crate) clock: AtomicU64,
     /// Latency to a response's head, as a logarithm ([`bits`]).
@@ -50,8 +57,39 @@ impl Fleet {
     /// The longest row that is asked for.
     const ROW_MAX: u32 = 64;
 
-    /// Open requests at all endpoints.
-    pub fn open(&self) -> u32 {
+    /// What a balancer over `size` endpoints asks for: open requests of all, young ones of each.
+    pub(crate) fn serve(&self, size: usize, is_bounded: bool, counts_young: bool) {
+        self.size.store(u32::try_from(size).unwrap_or(u32::MAX), Relaxed);
+        self.is_bounded.store(is_bounded, Relaxed);
+        self.counts_young.store(counts_young, Relaxed);
+    }
+
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.is_bounded.load(Relaxed)
+    }
+
+    pub(crate) fn counts_young(&self) -> bool {
+        self.counts_young.load(Relaxed)
+    }
+
+    /// One more endpoint is skipped for what its answers said; false, and none is, where half of them are.
+    pub(crate) fn convict(&self) -> bool {
+        let most = self.size.load(Relaxed) / 2;
+        let one_more = |convicted| (convicted < most).then_some(convicted + 1);
+        self.convicted.fetch_update(Relaxed, Relaxed, one_more).is_ok()
+    }
+
+    /// Whether more than half of what it answers is failures.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.failures.get().0 > 0.5
+    }
+
+    pub(crate) fn acquit(&self) {
+        self.convicted.fetch_sub(1, Relaxed);
+    }
+
+    /// Open requests at all endpoints, as long as a bound asks for them.
+    pub(crate) fn open(&self) -> u32 {
         self.open.load(Relaxed)
     }
 
@@ -92,6 +130,9 @@ impl Fleet {
             value.clamp(average - 1.0, average + 1.0)
         };
         self.duration.add(clipped, 64);
+        let held = from_bits(self.duration.get().0 + Self::HELD).max(Self::HELD_MIN);
+        self.held_after
+            .store(u32::try_from(held.as_millis()).unwrap_or(u32::MAX), Relaxed);
     }
 
     /// The average latency to a response's head, as a logarithm; `None` before the first answer.
@@ -139,12 +180,10 @@ impl Fleet {
 
     /// After how long an open request is held: a long poll, a stream, a socket.
     pub fn held_after(&self) -> Duration {
-        let (usual, samples) = self.duration.get();
-        if samples == 0 {
-            return Self::HELD_MIN;
+        match self.held_after.load(Relaxed) {
+            0 => Self::HELD_MIN,
+            millis => Duration::from_millis(millis.into()),
         }
-        // As logarithms: each request asks, and arithmetic with durations is slow.
-        from_bits(usual + Self::HELD).max(Self::HELD_MIN)
     }
 
     /// How many failures in a row can't be chance any more, as failures go here.

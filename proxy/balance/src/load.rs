@@ -16,8 +16,8 @@ use crate::{Fleet, Skip, Status, Time};
 #[derive(Debug, Default)]
 pub struct Load {
     fleet: Arc<Fleet>,
-    open: AtomicU32,
-    picks: AtomicU64,
+    /// Picks above [`Load::OPEN_BITS`], open requests below: one word, since both change with each pick.
+    counts: AtomicU64,
     young: Young,
     /// When its turn is, counted in parts of picks of its fleet: among equals, the one that is due first. 0 before it has one.
     pub(crate) turn: AtomicU64,
@@ -61,12 +61,16 @@ impl Load {
     /// The first and the longest time for which a slow endpoint is left alone before a request looks whether it still is.
     const REST: (u32, u32) = (250, 8_000);
 
+    /// The bits of [`Load::counts`] with the open requests: 16 million. Picks have the other 40.
+    const OPEN_BITS: u32 = 24;
+    /// A pick, which opens a request.
+    const PICK: u64 = (1 << Self::OPEN_BITS) + 1;
+
     /// The state of an endpoint of `fleet` of which nothing is known yet.
-    pub fn new(fleet: Arc<Fleet>) -> Self {
-        Load {
-            fleet,
-            ..Load::default()
-        }
+    pub fn new(fleet: &Arc<Fleet>) -> Self {
+        let mut load = Load::default();
+        load.fleet.clone_from(fleet);
+        load
     }
 
     /// The state it shares with the other endpoints of its cluster.
@@ -76,12 +80,13 @@ impl Load {
 
     /// Requests that are open there now, each upgraded connection counted as one for life.
     pub fn open(&self) -> u32 {
-        self.open.load(Relaxed)
+        open(self.counts.load(Relaxed))
     }
 
-    /// Open requests that were opened so lately that the endpoint must be at work on them.
-    pub fn young(&self, now: Time) -> u32 {
-        self.young.count(now, self.fleet.held_after())
+    /// Open requests that were opened so lately that the endpoint must be at work on them; `None` under algorithms that don't ask.
+    pub fn young(&self, now: Time) -> Option<u32> {
+        let asked = self.fleet.counts_young();
+        asked.then(|| self.young.count(now, self.fleet.held_after()))
     }
 
     pub(crate) fn young_within(&self, now: Time, window: Duration) -> u32 {
@@ -90,7 +95,7 @@ impl Load {
 
     /// Requests that were ever sent there.
     pub fn picks(&self) -> u64 {
-        self.picks.load(Relaxed)
+        self.counts.load(Relaxed) >> Self::OPEN_BITS
     }
 
     /// Whether it is left out.
@@ -138,14 +143,19 @@ impl Load {
         waiting >= 3 && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue()
     }
 
+    /// What may be done with it now. Where most of what the fleet answers is failures, nobody is to blame for them.
+    pub(crate) fn status(&self, now: Time) -> Status {
+        match self.skip.status(now) {
+            Status::Due | Status::Skipped if self.skip.is_convicted() && self.fleet.is_in_doubt() => Status::Usable,
+            status => status,
+        }
+    }
+
     /// Whether a request may go there now, and how it stands: one that hangs is skipped from now on, and where a skip is over, one caller
     /// gets to try.
     pub(crate) fn admit(&self, now: Time) -> Option<Status> {
-        match self.skip.status(now) {
-            Status::Usable if self.hangs(now) => {
-                self.skip.convicted(now);
-                None
-            }
+        match self.status(now) {
+            Status::Usable if !self.skip.is_convicted() && self.hangs(now) && self.convict(now) => None,
             Status::Usable => Some(Status::Usable),
             Status::Due => self.skip.admit(now).then_some(Status::Due),
             Status::Skipped => None,
@@ -154,24 +164,28 @@ impl Load {
 
     /// Counts a request there until the guard is dropped.
     pub fn begin(self: &Arc<Self>, now: Time) -> Open {
-        self.open.fetch_add(1, Relaxed);
+        self.counts.fetch_add(Self::PICK, Relaxed);
         self.begun(now)
     }
 
     /// Counts a request there if fewer than `bound` are open.
     pub(crate) fn begin_below(self: &Arc<Self>, bound: u32, now: Time) -> Option<Open> {
-        let below = |open| (open < bound).then_some(open + 1);
-        self.open.fetch_update(Relaxed, Relaxed, below).ok()?;
+        let below = |counts| (open(counts) < bound).then(|| counts.wrapping_add(Self::PICK));
+        self.counts.fetch_update(Relaxed, Relaxed, below).ok()?;
         Some(self.begun(now))
     }
 
     fn begun(self: &Arc<Self>, now: Time) -> Open {
-        self.fleet.opened();
-        self.picks.fetch_add(1, Relaxed);
+        let bounded = self.fleet.is_bounded();
+        if bounded {
+            self.fleet.opened();
+        }
+        let young = self.fleet.counts_young();
         self.picked.store(now.as_micros(), Relaxed);
         Open {
             row: Cell::new(Some(self.waiting.sent(now))),
-            young: Cell::new(Some(self.young.open(now, self.fleet.held_after()))),
+            young: Cell::new(young.then(|| self.young.open(now, self.fleet.held_after()))),
+            bounded,
             began: now,
             load: Arc::clone(self),
         }
@@ -182,7 +196,7 @@ impl Load {
         if self.failing_since.load(Relaxed) <= began.as_micros() {
             self.failures.store(0, Relaxed);
             self.failing_since.store(0, Relaxed);
-            self.skip.succeeded();
+            self.acquitted(self.skip.succeeded());
         }
         let sample = self.fleet.answered(latency);
         let usual = self.fleet.latency_bits();
@@ -214,13 +228,36 @@ impl Load {
         (time.as_millis() as u32 / gap).clamp(2, answers)
     }
 
+    /// Has it skipped for what its answers, or their lack, say; false where half of its fleet is already: whoever is left must not be
+    /// buried under what the others got.
+    fn convict(&self, now: Time) -> bool {
+        if self.skip.is_convicted() {
+            self.skip.failed(now);
+            return true;
+        }
+        if !self.fleet.convict() {
+            return false;
+        }
+        if !self.skip.convicted(now) {
+            self.fleet.acquit();
+        }
+        true
+    }
+
+    /// Tells the fleet, where it had been convicted.
+    fn acquitted(&self, was_convicted: bool) {
+        if was_convicted {
+            self.fleet.acquit();
+        }
+    }
+
     fn failed(&self, now: Time) {
         let row = self.failures.fetch_add(1, Relaxed) + 1;
         if row == 1 {
             self.failing_since.store(now.as_micros(), Relaxed);
         }
         if row >= self.fleet.failures_in_a_row() {
-            self.skip.convicted(now);
+            self.convict(now);
         }
         let usual = self.fleet.latency().unwrap_or_default();
         self.peaked(usual.as_micros() as f32 * Peak::FAILURE, now);
@@ -240,6 +277,8 @@ pub struct Open {
     /// Where it is counted as young, as long as it is to be.
     young: Cell<Option<Ticket>>,
     began: Time,
+    /// Whether its fleet counts it as open.
+    bounded: bool,
     /// The row of waiting requests that it is in, as long as it is to be.
     row: Cell<Option<u32>>,
 }
@@ -294,7 +333,20 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.no_longer_young();
         self.no_longer_waiting();
-        self.load.open.fetch_sub(1, Relaxed);
-        self.load.fleet.closed();
+        self.load.counts.fetch_sub(1, Relaxed);
+        if self.bounded {
+            self.load.fleet.closed();
+        }
+    }
+}
+
+/// The open requests in [`Load::counts`].
+fn open(counts: u64) -> u32 {
+    (counts & ((1 << Load::OPEN_BITS) - 1)) as u32
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.acquitted(self.skip.succeeded());
     }
 }

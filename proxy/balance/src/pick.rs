@@ -72,7 +72,8 @@ pub enum Reason {
     Floor,
     /// It was skipped for long enough, and this request tries it.
     Trial,
-    /// Every ready one is skipped, so they are all used: a wrong suspicion must not take the whole set down.
+    /// Every ready one is skipped, or most of what they all answer is failures, so they are all used: a wrong suspicion must not take the whole
+    /// set down.
     Panic,
     /// Only endpoints of weight 0 are left.
     Reserve,

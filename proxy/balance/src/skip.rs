@@ -115,18 +115,26 @@ impl Skip {
         }
     }
 
+    /// Whether its answers, or their lack, spoke against it.
+    pub(crate) fn is_convicted(&self) -> bool {
+        Word::from_bits(self.0.load(Relaxed)).convicted
+    }
+
     /// What its answers, or their lack, say leaves no doubt that it doesn't work. It begins with the second time: who could be
-    /// connected to and failed yet is not back in half a second.
-    pub fn convicted(&self, now: Time) {
-        let word = Word {
-            failures: 2,
-            trial: false,
-            convicted: true,
-            until: now.plus(delay(2)).as_micros(),
+    /// connected to and failed yet is not back in half a second. False if another thread was first.
+    pub(crate) fn convicted(&self, now: Time) -> bool {
+        let convict = |bits| {
+            let before = Word::from_bits(bits);
+            let failures = before.failures.saturating_add(1).max(2);
+            let word = Word {
+                failures,
+                trial: false,
+                convicted: true,
+                until: now.plus(delay(failures)).as_micros(),
+            };
+            (!before.convicted).then_some(word.to_bits())
         };
-        if self.0.compare_exchange(0, word.to_bits(), Relaxed, Relaxed).is_err() {
-            self.failed(now);
-        }
+        self.0.fetch_update(Relaxed, Relaxed, convict).is_ok()
     }
 
     /// Somebody who should know says that it works again: one request may try it now.
@@ -150,11 +158,9 @@ impl Skip {
         }
     }
 
-    /// The endpoint did its work: nothing is held against it any more.
-    pub fn succeeded(&self) {
-        if self.0.load(Relaxed) != 0 {
-            self.0.store(0, Relaxed);
-        }
+    /// The endpoint did its work: nothing is held against it any more. True if it had been convicted.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.0.load(Relaxed) != 0 && Word::from_bits(self.0.swap(0, Relaxed)).convicted
     }
 
     /// For people: failures in a row, and how long it is still left out. `None` where nothing is held against it.

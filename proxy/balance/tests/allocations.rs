@@ -17,7 +17,7 @@ fn members(n: u32) -> Vec<Member> {
         role: Role::Ready,
         weight: 1 + n % 3,
         zone: ["a", "b"][n as usize % 2].into(),
-        load: Arc::new(Load::new(Arc::clone(&fleet))),
+        load: Arc::new(Load::new(&fleet)),
     };
     (0..n).map(member).collect()
 }

@@ -355,7 +355,7 @@ impl<'a> World<'a> {
 impl Proxy {
     fn new(scenario: &Scenario, settings: &Settings, states: &[State], mut rng: Rng) -> Self {
         let fleet = Arc::new(Fleet::default());
-        let loads: Vec<Arc<Load>> = states.iter().map(|_| Arc::new(Load::new(Arc::clone(&fleet)))).collect();
+        let loads: Vec<Arc<Load>> = states.iter().map(|_| Arc::new(Load::new(&fleet))).collect();
         let members = members(scenario, states, &loads);
         Proxy {
             balancer: Balancer::new(settings.clone(), members, Time::default(), &mut rng),

@@ -65,7 +65,7 @@ impl Known {
     }
 
     fn of(&mut self, id: &EndpointId) -> Arc<EndpointStats> {
-        let new = || Arc::new(EndpointStats::new(Arc::clone(&self.fleet)));
+        let new = || Arc::new(EndpointStats::new(&self.fleet));
         Arc::clone(self.endpoints.entry(id.clone()).or_insert_with(new))
     }
 }

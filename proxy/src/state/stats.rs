@@ -54,7 +54,7 @@ pub struct EndpointStats {
 
 impl EndpointStats {
     /// The counters of an endpoint of `fleet`.
-    pub fn new(fleet: Arc<Fleet>) -> Self {
+    pub fn new(fleet: &Arc<Fleet>) -> Self {
         EndpointStats {
             load: Arc::new(Load::new(fleet)),
             connections: AtomicU64::new(0),

@@ -46,7 +46,7 @@ pub(crate) fn member(fleet: &Arc<Fleet>, n: usize, weight: u32) -> Member {
         role: Role::Ready,
         weight,
         zone: "".into(),
-        load: Arc::new(Load::new(Arc::clone(fleet))),
+        load: Arc::new(Load::new(fleet)),
     }
 }
 

@@ -93,6 +93,33 @@ fn a_failure_now_and_then_skips_nobody() {
 }
 
 #[test]
+fn evidence_takes_out_half_of_them_at_most() {
+    for policy in POLICIES {
+        let members = members(10);
+        let balancers = [balancer(by(policy), &members, 1)];
+        let mut world = World::new(1);
+        world.run(&balancers, millis(2), 5 * SECOND, &all_good(millis(10)));
+        // Seven begin to fail, one after the other, so that each stands out when it does.
+        for failing in 1..=7 {
+            let some_bad = |index| {
+                if index < failing {
+                    Answer::Bad(millis(1))
+                } else {
+                    Answer::Good(millis(10))
+                }
+            };
+            world.run(&balancers, millis(2), 2 * SECOND, &some_bad);
+        }
+        let convicted = |member: &tenbin_balance::Member| member.load.skip().explain(NOW).is_some();
+        let out = members.iter().filter(|m| convicted(m)).count();
+        assert!((1..=5).contains(&out), "{policy:?}: {out} of ten");
+        world.run(&balancers, millis(2), 40 * SECOND, &all_good(millis(10)));
+        let out = members.iter().filter(|m| convicted(m)).count();
+        assert_eq!(out, 0, "{policy:?}: all are back");
+    }
+}
+
+#[test]
 fn a_bad_deployment_takes_nobody_out_for_long() {
     for policy in POLICIES {
         let members = members(10);
