@@ -4,6 +4,7 @@
 // With --hop they come from as many addresses of their own, through a hop that says which in X-Forwarded-For.
 
 import { randomUUID } from "node:crypto";
+import { Agent } from "node:http";
 import { parseArgs } from "node:util";
 import { io } from "socket.io-client";
 import { start } from "./hop.js";
@@ -37,7 +38,7 @@ function connect(n) {
     transports: ["polling", "websocket"],
     withCredentials: true, // keeps cookies, as a browser does
     forceNew: true, // a connection of its own
-    localAddress: values.hop ? address(n) : undefined,
+    agent: new Agent({ keepAlive: true, localAddress: values.hop ? address(n) : undefined }),
   });
   const { socket } = client;
   socket.on("connect", () => (client.connects += 1));
