@@ -278,7 +278,13 @@ mod tests {
     fn a_patch_leaves_nothing_of_before() {
         let patch = Balancing::bound(json!({ "type": "Header", "header": { "name": "x" } })).patch();
         assert_eq!(patch["affinity"]["header"], json!({ "name": "x" }));
-        for gone in ["/algorithm", "/algorithmConfig", "/affinity/cookie", "/affinity/onDrain", "/trustedHops"] {
+        for gone in [
+            "/algorithm",
+            "/algorithmConfig",
+            "/affinity/cookie",
+            "/affinity/onDrain",
+            "/trustedHops",
+        ] {
             assert_eq!(patch.pointer(gone), Some(&Value::Null), "{gone}");
         }
         assert_eq!(Balancing::by("Random").patch()["affinity"], Value::Null);

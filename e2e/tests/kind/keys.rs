@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tenbin_e2e::{App, Balancing, Driver, demo_spec, explain, say, test};
+use tenbin_e2e::{App, Balancing, Driver, Lab, demo_spec, explain, say, test};
 use tenbin_load::{Load, Report, Request};
 
 /// A request whose key is its number.
@@ -46,7 +46,7 @@ fn a_key_goes_to_one_pod() {
                 trusted_hops: hops.clone(),
             };
             app.balance(4, &balancing).await?;
-            let report = bound(&app, &driver, keyed, 10_000).await.context(algorithm)?;
+            let report = bound(lab, &app, &driver, keyed, 10_000).await.context(algorithm)?;
             let counts: Vec<u64> = report.instances.values().map(|i| i.ok).collect();
             say(format_args!("{algorithm}: {counts:?}"));
             ensure!(
@@ -89,7 +89,7 @@ fn a_key_goes_to_one_pod() {
                 "the default is to be told, and not written: {:#}",
                 object.data
             );
-            let report = bound(&app, &driver, &keyed, 300).await;
+            let report = bound(lab, &app, &driver, &keyed, 300).await;
             let report = report.with_context(|| affinity.to_string())?;
             ensure!(report.instances.len() == 4, "{affinity}: {}", explain(&report));
         }
@@ -99,7 +99,7 @@ fn a_key_goes_to_one_pod() {
 }
 
 /// Sends a request of each key, and one more, by other clients: every key's two come to the same pod.
-async fn bound(app: &App<'_>, driver: &Driver, keyed: &Keyed, keys: u64) -> anyhow::Result<Report> {
+async fn bound(lab: &Lab, app: &App<'_>, driver: &Driver, keyed: &Keyed, keys: u64) -> anyhow::Result<Report> {
     let mut request = Request::get(app.url(keyed.path));
     let header = keyed.header.map(|(name, value)| (name.to_owned(), value.to_owned()));
     request.headers.extend(header);
@@ -110,13 +110,32 @@ async fn bound(app: &App<'_>, driver: &Driver, keyed: &Keyed, keys: u64) -> anyh
     let first = driver.run(&load(16)).await?;
     let second = driver.run(&load(7)).await?;
     let (one, two) = (answered(&first, keys)?, answered(&second, keys)?);
-    let moved = one.iter().find(|(key, pod)| two.get(key) != Some(pod));
+    let moved: Vec<u64> = one
+        .iter()
+        .filter(|(key, pod)| two.get(key) != Some(pod))
+        .map(|(key, _)| *key)
+        .collect();
     ensure!(
-        moved.is_none(),
-        "a key moved: {moved:?}, then to {:?}",
-        moved.and_then(|(key, _)| two.get(key))
+        moved.is_empty(),
+        "{} of {keys} keys moved, the first {:?}; picks by reason: {:?}",
+        moved.len(),
+        moved.first(),
+        reasons(lab, app).await?
     );
     Ok(first)
+}
+
+/// Why the proxies picked whom they picked, since they started.
+async fn reasons(lab: &Lab, app: &App<'_>) -> anyhow::Result<BTreeMap<String, f64>> {
+    let mut all = BTreeMap::new();
+    for pod in app.pods().await? {
+        let metrics = lab.proxy_metrics(&pod).await?;
+        for sample in metrics.named("tenbin_picks_total").filter(|s| s.value > 0.0) {
+            let reason = sample.labels.get("reason").cloned().unwrap_or_default();
+            *all.entry(reason).or_default() += sample.value;
+        }
+    }
+    Ok(all)
 }
 
 /// Who answered which key: all of them, with whatever status.
