@@ -20,6 +20,9 @@ const FLOOR_ROUNDS: f32 = 16.0;
 /// How often a candidate that is unusable or was drawn already is drawn again.
 const REDRAWS: u32 = 16;
 
+/// Where not all are looked at, every so manyth pick looks whether somebody starves.
+const LOOKS: u64 = 8;
+
 /// Parts of a pick in which turns are counted.
 pub(crate) const TICKS: u64 = 1024;
 
@@ -47,11 +50,15 @@ pub(crate) fn choose(of: Candidates<'_>, choices: Option<u32>, rng: &mut Rng, co
     let sampled = if wanted >= of.tier.len() || (few && choices.is_none()) {
         None
     } else {
-        let look_at = of.tier.members[(of.clock % of.tier.len() as u64) as usize] as usize;
-        if of.usable(look_at) && starves(of, look_at, cost) {
-            return claim(of, look_at);
+        if of.clock.is_multiple_of(LOOKS)
+            && let Some(starving) = look(of, cost)
+        {
+            return claim(of, starving);
         }
-        sample(of, wanted, rng, cost)
+        match wanted {
+            ..=4 => sample(of, &mut [0; 4][..wanted], rng, cost),
+            _ => sample(of, &mut [0; Policy::CHOICES_MAX as usize][..wanted], rng, cost),
+        }
     };
     let index = match sampled {
         Some(index) => {
@@ -67,6 +74,13 @@ pub(crate) fn choose(of: Candidates<'_>, choices: Option<u32>, rng: &mut Rng, co
         },
     };
     Some(Chosen { index, floor: false })
+}
+
+/// A starving endpoint, where it is its turn to be looked at: one after the other.
+fn look(of: Candidates<'_>, cost: &impl Cost) -> Option<usize> {
+    let place = (of.clock / LOOKS) % of.tier.len() as u64;
+    let index = of.tier.members[place as usize] as usize;
+    (of.usable(index) && starves(of, index, cost)).then_some(index)
 }
 
 enum Scanned {
@@ -90,13 +104,12 @@ fn scan(of: Candidates<'_>, cost: &impl Cost) -> Option<Scanned> {
     best.map(|(index, ..)| Scanned::Cheapest(index))
 }
 
-/// The cheapest of `wanted` distinct random ones; `None` if none of those drawn is usable.
-fn sample(of: Candidates<'_>, wanted: usize, rng: &mut Rng, cost: &impl Cost) -> Option<usize> {
-    let mut seen = [u32::MAX; Policy::CHOICES_MAX as usize];
+/// The cheapest of as many distinct random ones as `seen` has room for; `None` if none of those drawn is usable.
+fn sample(of: Candidates<'_>, seen: &mut [u32], rng: &mut Rng, cost: &impl Cost) -> Option<usize> {
     let mut drawn = 0;
     let mut redraws = 0;
     let mut best: Option<(usize, f32, u64)> = None;
-    while drawn < wanted && redraws < REDRAWS {
+    while drawn < seen.len() && redraws < REDRAWS {
         let index = of.tier.draw(rng);
         if seen[..drawn].contains(&(index as u32)) || !of.usable(index) {
             redraws += 1;
@@ -121,7 +134,7 @@ fn starves(of: Candidates<'_>, index: usize, cost: &impl Cost) -> bool {
     is_behind(of, of.load(index).turn.load(Relaxed)) && of.unpicked(index) >= cost.patience(index)
 }
 
-/// Takes a starving endpoint for this request alone; another thread that saw the same goes for the cheapest.
+/// Takes a starving endpoint.
 fn claim(of: Candidates<'_>, index: usize) -> Option<Chosen> {
     take_turn(of, index, 0);
     Some(Chosen { index, floor: true })
@@ -131,7 +144,8 @@ fn claim(of: Candidates<'_>, index: usize) -> Option<Chosen> {
 /// so many of its turns; more, and it was left alone for a reason.
 fn take_turn(of: Candidates<'_>, index: usize, made_up: u64) {
     let load = of.load(index);
-    load.fleet().clock.fetch_add(1, Relaxed);
+    // Threads that pick at once may count as one: it is a clock, not a count, and cheaper so.
+    load.fleet().clock.store(of.clock + 1, Relaxed);
     let (now, wait) = (
         of.clock * TICKS,
         (of.tier.round / of.weight(index) * TICKS as f32) as u64,

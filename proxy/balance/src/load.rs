@@ -139,7 +139,7 @@ impl Load {
 
     /// Whether requests wait there for so long, and so many in a row, that it must hang.
     pub(crate) fn hangs(&self, now: Time) -> bool {
-        let (waiting, since) = self.waiting.get(now);
+        let (waiting, since) = self.waiting.get(self.picks(), now);
         waiting >= 3 && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue()
     }
 
@@ -164,26 +164,27 @@ impl Load {
 
     /// Counts a request there until the guard is dropped.
     pub fn begin(self: &Arc<Self>, now: Time) -> Open {
-        self.counts.fetch_add(Self::PICK, Relaxed);
-        self.begun(now)
+        let before = self.counts.fetch_add(Self::PICK, Relaxed);
+        self.begun(before, now)
     }
 
     /// Counts a request there if fewer than `bound` are open.
     pub(crate) fn begin_below(self: &Arc<Self>, bound: u32, now: Time) -> Option<Open> {
         let below = |counts| (open(counts) < bound).then(|| counts.wrapping_add(Self::PICK));
-        self.counts.fetch_update(Relaxed, Relaxed, below).ok()?;
-        Some(self.begun(now))
+        let before = self.counts.fetch_update(Relaxed, Relaxed, below).ok()?;
+        Some(self.begun(before, now))
     }
 
-    fn begun(self: &Arc<Self>, now: Time) -> Open {
+    fn begun(self: &Arc<Self>, before: u64, now: Time) -> Open {
         let bounded = self.fleet.is_bounded();
         if bounded {
             self.fleet.opened();
         }
         let young = self.fleet.counts_young();
         self.picked.store(now.as_micros(), Relaxed);
+        self.waiting.sent(now);
         Open {
-            row: Cell::new(Some(self.waiting.sent(now))),
+            number: Cell::new(Some((before >> Self::OPEN_BITS) + 1)),
             young: Cell::new(young.then(|| self.young.open(now, self.fleet.held_after()))),
             bounded,
             began: now,
@@ -279,8 +280,8 @@ pub struct Open {
     began: Time,
     /// Whether its fleet counts it as open.
     bounded: bool,
-    /// The row of waiting requests that it is in, as long as it is to be.
-    row: Cell<Option<u32>>,
+    /// Its number among the endpoint's requests, as long as it waits for an answer.
+    number: Cell<Option<u64>>,
 }
 
 impl Open {
@@ -297,7 +298,8 @@ impl Open {
     /// The head of its response came, or it failed. To be said once; a request that nobody answered says nothing. Its latency counts from
     /// when the endpoint had the whole of it, where that was after the pick.
     pub fn answered(&self, outcome: Outcome, sent: Option<Time>, now: Time) {
-        self.load.waiting.answered();
+        self.load.waiting.answered(self.load.picks());
+        self.number.set(None);
         self.load.fleet.judged(outcome == Outcome::Failure);
         let latency = now.since(sent.unwrap_or(self.began).max(self.began));
         match outcome {
@@ -312,8 +314,8 @@ impl Open {
     }
 
     fn no_longer_waiting(&self) {
-        if let Some(row) = self.row.take() {
-            self.load.waiting.left(row);
+        if let Some(number) = self.number.take() {
+            self.load.waiting.left(number, self.load.picks());
         }
     }
 
