@@ -9,6 +9,7 @@ use crate::candidates::Candidates;
 use crate::hashing::Hashing;
 use crate::least;
 use crate::least_request::LeastRequest;
+use crate::load::Bond;
 use crate::peak_ewma::{self, PeakEwma};
 use crate::pick::{Ask, Home, Pick, Reason};
 use crate::settings::{Member, Policy, Role, Settings, SlowStart};
@@ -126,7 +127,7 @@ impl Balancer {
             Role::Ready => true,
             Role::Draining => home.keep_draining,
         };
-        let good = serves && !ask.tried.contains(&member.load) && member.load.admit(ask.now).is_some();
+        let good = serves && !ask.tried.contains(&member.load) && member.load.admit_bound(Bond::Session, ask.now);
         good.then(|| self.begin(home.index, Reason::Affinity, 1, ask.now))
     }
 

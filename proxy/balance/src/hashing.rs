@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::load::Bond;
 use crate::maglev::Maglev;
 use crate::pick::{Ask, Pick, Reason};
 use crate::ring::Ring;
@@ -68,7 +69,7 @@ impl Hashing {
             let load = &members[index].load;
             let bound = self.bound(place, load.fleet().open());
             // Room first: a trial that is admitted is used up.
-            if ask.tried.contains(load) || load.open() >= bound || load.admit(ask.now).is_none() {
+            if ask.tried.contains(load) || load.open() >= bound || !load.admit_bound(Bond::Key, ask.now) {
                 continue;
             }
             if let Some(open) = load.begin_below(bound, ask.now) {

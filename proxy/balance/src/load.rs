@@ -42,6 +42,13 @@ pub struct Load {
     skip: Skip,
 }
 
+/// What binds a request to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bond {
+    Session,
+    Key,
+}
+
 /// What an answer says about the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,6 +68,8 @@ impl Load {
     /// The first and the longest time for which a slow endpoint is left alone before a request looks whether it still is.
     const REST: (u32, u32) = (250, 8_000);
 
+    /// How long an endpoint hangs before sessions leave it.
+    const BOUND_PATIENCE: Duration = Duration::from_secs(1);
     /// The bits of [`Load::counts`] with the open requests: 16 million. Picks have the other 40.
     const OPEN_BITS: u32 = 24;
     /// A pick, which opens a request.
@@ -137,10 +146,10 @@ impl Load {
         Duration::from_millis(self.rest.load(Relaxed).max(Self::REST.0).into())
     }
 
-    /// Whether requests wait there for so long, and so many in a row, that it must hang.
-    pub(crate) fn hangs(&self, now: Time) -> bool {
+    /// Whether requests wait there for so long, longer than `least`, and so many in a row, that it must hang.
+    fn hangs(&self, now: Time, least: Duration) -> bool {
         let (waiting, since) = self.waiting.get(self.picks(), now);
-        waiting >= 3 && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue()
+        waiting >= 3 && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue().max(least)
     }
 
     /// What may be done with it now. Where most of what the fleet answers is failures, nobody is to blame for them.
@@ -155,11 +164,26 @@ impl Load {
     /// gets to try.
     pub(crate) fn admit(&self, now: Time) -> Option<Status> {
         match self.status(now) {
-            Status::Usable if !self.skip.is_convicted() && self.hangs(now) && self.convict(now) => None,
+            Status::Usable if !self.skip.is_convicted() && self.hangs(now, Duration::ZERO) && self.convict(now) => None,
             Status::Usable => Some(Status::Usable),
             Status::Due => self.skip.admit(now).then_some(Status::Due),
             Status::Skipped => None,
         }
+    }
+
+    /// Whether a request that is bound to it may go there now. It leaves only where it must: when the endpoint can't be connected to, or has
+    /// hung for a second; bound by a key alone and not by a session, also when it fails so often in a row as can't be chance.
+    pub(crate) fn admit_bound(&self, by: Bond, now: Time) -> bool {
+        let is_convicted = self.skip.is_convicted();
+        if self.hangs(now, Self::BOUND_PATIENCE) {
+            return if is_convicted {
+                self.skip.admit(now)
+            } else {
+                !self.convict(now)
+            };
+        }
+        let leaves = by == Bond::Key && self.failures.load(Relaxed) >= self.fleet.failures_in_a_row();
+        (is_convicted && !leaves) || self.status(now) == Status::Usable || self.skip.admit(now)
     }
 
     /// Counts a request there until the guard is dropped.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenbin_balance::{Ask, Home, Outcome, Reason, Rng, Role, Tried};
+use tenbin_balance::{Ask, Home, Outcome, Reason, Rng, Role, Table, Tried, hash_key};
 
 use crate::common::*;
 
@@ -66,15 +66,47 @@ fn sessions_leave_an_endpoint_that_hangs() {
     answered.open.answered(Outcome::Success, None, NOW.plus(millis(5)));
     let _stuck: Vec<_> = (0..4).map(|_| pick_home(&balancer, 1, true)).collect();
     let tried = Tried::default();
-    let home = Some(Home {
-        index: 1,
-        keep_draining: true,
-    });
-    let ask = Ask {
-        home,
-        ..Ask::new(NOW.plus(Duration::from_secs(1)), &tried)
+    let after = |time| {
+        let home = Some(Home {
+            index: 1,
+            keep_draining: true,
+        });
+        let ask = Ask {
+            home,
+            ..Ask::new(NOW.plus(millis(time)), &tried)
+        };
+        balancer.pick(&ask, &mut Rng::new(1)).unwrap().index
     };
-    assert_ne!(balancer.pick(&ask, &mut Rng::new(1)).unwrap().index, 1);
+    assert_eq!(after(900), 1, "not for a pause");
+    assert_ne!(after(1100), 1);
+}
+
+#[test]
+fn sessions_stay_where_only_answers_are_bad() {
+    let members = members(3);
+    let balancer = balancer(hashed(Table::Ring, None), &members, 1);
+    let key = (0u64..)
+        .map(|n| hash_key(&n.to_le_bytes()))
+        .find(|&key| pick_key(&balancer, key, NOW).index == 1)
+        .unwrap();
+    for other in [0, 2].repeat(50) {
+        let open = members[other].load.begin(NOW);
+        open.answered(Outcome::Success, None, NOW.plus(millis(1)));
+    }
+    for _ in 0..5 {
+        let open = members[1].load.begin(NOW);
+        open.answered(Outcome::Failure, None, NOW.plus(millis(1)));
+    }
+    assert_eq!(
+        pick_home(&balancer, 1, true).index,
+        1,
+        "what it knows of the session is there alone"
+    );
+    assert_ne!(
+        pick_key(&balancer, key, NOW.plus(millis(2))).index,
+        1,
+        "a key has nothing to lose"
+    );
 }
 
 #[test]
