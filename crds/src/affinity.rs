@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{SourceIp, rules};
+use crate::{SourceIp, embedded, rules};
 
 /// What binds requests to a replica.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,11 +44,13 @@ pub struct Affinity {
     /// What happens to sessions on a replica that stops: `Keep` (the default): they stay while it serves; `Move`: they move at once.
     /// For a cookie that the proxies issue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::choice::<OnDrain>")]
     pub on_drain: Option<OnDrain>,
 
     /// What happens to sessions on a replica that is gone or can't be reached: `Rebalance` (the default): they move to another one;
     /// `Fail`: the request is refused with 503 and the cookie stays. For a cookie that the proxies issue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::choice::<OnDead>")]
     pub on_dead: Option<OnDead>,
 }
 
@@ -102,6 +104,7 @@ pub struct Cookie {
 
     /// Its SameSite: `Lax` (the default), `Strict` or `None`, which needs `secure`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::choice::<SameSite>")]
     pub same_site: Option<SameSite>,
 
     /// Whether it is Secure: sent by the browser over HTTPS only. False unless given.

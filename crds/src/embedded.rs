@@ -101,6 +101,14 @@ pub(crate) fn pod_template(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// One of a few words, or nothing: `null`, as templates write it for an empty value, is nothing too (the API server drops it).
+pub(crate) fn choice<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = T::json_schema(generator);
+    schema.remove("description");
+    schema.insert("nullable".to_owned(), json!(false));
+    schema
+}
+
 pub(crate) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,

@@ -163,6 +163,7 @@ pub struct BalancedAppSpec {
     /// weights (annotation or node label `tenbin.dev/weight`). `RingHash` and `Maglev`: by the key that `affinity` names.
     /// `SourceIpHash`: by the client's address. A change of it replaces no pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::choice::<Algorithm>")]
     pub algorithm: Option<Algorithm>,
 
     /// Options of the algorithm. One that the algorithm does not read is refused.
@@ -176,6 +177,7 @@ pub struct BalancedAppSpec {
     /// Which replicas come first. `PreferSameZone`: those in the zone of the proxy that picks, and others for what is beyond their
     /// capacity. All alike unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::choice::<TrafficDistribution>")]
     pub traffic_distribution: Option<TrafficDistribution>,
 
     /// Ranges of addresses (CIDR) of proxies in front of the app whose `X-Forwarded-For` is believed, as an ingress controller's: at
