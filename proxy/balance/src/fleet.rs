@@ -31,8 +31,9 @@ pub struct Fleet {
     decay: AtomicU32,
     /// Share of answers that are failures.
     failures: Average,
-    /// Share of answers that took longer than [`Fleet::overdue`].
+    /// Share of answers that were late, and the latency of those, as a logarithm.
     late: Average,
+    late_latency: Average,
 }
 
 impl Fleet {
@@ -44,6 +45,8 @@ impl Fleet {
     const MEMORY: u32 = 512;
     /// An answer that takes this many times as long as the average is late.
     const LATE: f32 = 10.0;
+    /// The share of late answers from which on they are nothing unusual.
+    const LATE_OFTEN: f32 = 0.005;
     /// The shortest time after which an answer is late.
     const LATE_MIN: Duration = Duration::from_millis(100);
     /// A request that is open for this many times the usual duration, as a logarithm, is held rather than worked on: 8 times.
@@ -103,8 +106,11 @@ impl Fleet {
 
     /// Counts an answer; gives its latency as a logarithm, clipped around the average.
     pub(crate) fn answered(&self, latency: Duration) -> f32 {
-        let late = latency > self.overdue();
+        let late = latency > self.late_after();
         self.late.add(f32::from(u8::from(late)), Self::MEMORY);
+        if late {
+            self.late_latency.add(bits(latency), 64);
+        }
         let value = bits(latency + Self::GRAIN);
         let (average, samples) = self.latency.get();
         let clipped = if samples == 0 {
@@ -173,9 +179,19 @@ impl Fleet {
     }
 
     /// After how long an answer is late.
-    pub fn overdue(&self) -> Duration {
+    fn late_after(&self) -> Duration {
         let usual = self.latency().unwrap_or_default();
         usual.mul_f32(Self::LATE).max(Self::LATE_MIN)
+    }
+
+    /// After how long nobody waits for an answer any more: later than late where late answers are known not to be rare, as long polls are.
+    pub fn overdue(&self) -> Duration {
+        let late = self.late_after();
+        if self.late.get().0 < Self::LATE_OFTEN {
+            return late;
+        }
+        // Twice as long as they usually take.
+        late.max(from_bits(self.late_latency.get().0 + 1.0))
     }
 
     /// After how long an open request is held: a long poll, a stream, a socket.

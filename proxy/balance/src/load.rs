@@ -68,8 +68,8 @@ impl Load {
     /// The first and the longest time for which a slow endpoint is left alone before a request looks whether it still is.
     const REST: (u32, u32) = (250, 8_000);
 
-    /// How long an endpoint hangs before sessions leave it.
-    const BOUND_PATIENCE: Duration = Duration::from_secs(1);
+    /// How long an endpoint hangs before sessions leave it: longer than usual long polls take, which look the same.
+    const BOUND_PATIENCE: Duration = Duration::from_secs(30);
     /// The bits of [`Load::counts`] with the open requests: 16 million. Picks have the other 40.
     const OPEN_BITS: u32 = 24;
     /// A pick, which opens a request.
@@ -172,7 +172,7 @@ impl Load {
     }
 
     /// Whether a request that is bound to it may go there now. It leaves only where it must: when the endpoint can't be connected to, or has
-    /// hung for a second; bound by a key alone and not by a session, also when it fails so often in a row as can't be chance.
+    /// hung for half a minute; bound by a key alone and not by a session, also when it fails so often in a row as can't be chance.
     pub(crate) fn admit_bound(&self, by: Bond, now: Time) -> bool {
         let is_convicted = self.skip.is_convicted();
         if self.hangs(now, Self::BOUND_PATIENCE) {

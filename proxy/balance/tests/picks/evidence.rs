@@ -190,6 +190,28 @@ fn long_polls_convict_nobody_once_they_are_known() {
 }
 
 #[test]
+fn who_answers_a_poll_late_does_not_hang() {
+    // Everybody polls anew after a broadcast has answered all polls at once, and nothing else comes.
+    let members = members(4);
+    let balancer = balancer(by(Policy::Adaptive), &members, 1);
+    let mut rng = tenbin_balance::Rng::new(1);
+    let mut now = NOW;
+    for n in 0..400 {
+        let pick = pick_at(&balancer, now, &mut rng);
+        let took = if n % 4 == 0 { 25 * SECOND } else { millis(10) };
+        pick.open.answered(Outcome::Success, None, now.plus(took));
+        now = now.plus(millis(100));
+    }
+    now = now.plus(25 * SECOND);
+    let _polls: Vec<_> = (0..400).map(|_| pick_at(&balancer, now, &mut rng)).collect();
+    let later = now.plus(24 * SECOND);
+    for _ in 0..40 {
+        assert_eq!(pick_at(&balancer, later, &mut rng).reason, Reason::Policy);
+    }
+    assert!(members.iter().all(|m| m.load.skip().explain(later).is_none()));
+}
+
+#[test]
 fn a_slow_endpoint_is_left_alone_but_looked_at() {
     let members = members(10);
     let balancers = [balancer(by(Policy::Adaptive), &members, 1)];
