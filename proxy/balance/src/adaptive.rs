@@ -13,7 +13,7 @@ use crate::least::{Cost, FLOOR};
 
 /// Active requests by weight, dearer where answers are slow.
 pub(crate) struct Adaptive<'a> {
-    pub(crate) of: Candidates<'a>,
+    pub(crate) of: &'a Candidates<'a>,
     /// The fleet's usual latency, as a logarithm.
     pub(crate) usual: Option<f32>,
     /// How long a request is young.

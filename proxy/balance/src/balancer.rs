@@ -109,15 +109,29 @@ impl Balancer {
         {
             return Some(pick);
         }
+        let (index, reason, among) = self.place(ask, rng)?;
+        Some(Pick {
+            index,
+            reason,
+            candidates: among as u32,
+            open: self.members[index].load.begin(ask.now),
+        })
+    }
+
+    /// The place of the endpoint that the policy picks, why, and among how many.
+    fn place(&self, ask: &Ask<'_>, rng: &mut Rng) -> Option<(usize, Reason, usize)> {
         if let Some(zones) = &self.zones {
             let tier = zones.draw(rng);
-            if let Some(pick) = self.among(tier, ask, rng) {
-                return Some(pick);
+            if let Some((index, reason)) = self.among(tier, ask, rng) {
+                return Some((index, reason, tier.len()));
             }
         }
-        [&self.ready, &self.reserve, &self.draining]
-            .into_iter()
-            .find_map(|tier| self.among(tier, ask, rng).or_else(|| self.in_panic(tier, ask, rng)))
+        for tier in [&self.ready, &self.reserve, &self.draining] {
+            if let Some((index, reason)) = self.among(tier, ask, rng).or_else(|| self.in_panic(tier, ask, rng)) {
+                return Some((index, reason, tier.len()));
+            }
+        }
+        None
     }
 
     /// The endpoint of a session, as long as it serves.
@@ -128,15 +142,20 @@ impl Balancer {
             Role::Draining => home.keep_draining,
         };
         let good = serves && !ask.tried.contains(&member.load) && member.load.admit_bound(Bond::Session, ask.now);
-        good.then(|| self.begin(home.index, Reason::Affinity, 1, ask.now))
+        good.then(|| Pick {
+            index: home.index,
+            reason: Reason::Affinity,
+            candidates: 1,
+            open: member.load.begin(ask.now),
+        })
     }
 
     /// A good endpoint of `tier`.
-    fn among(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<Pick> {
+    fn among(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<(usize, Reason)> {
         let of = self.candidates(tier, ask, false)?;
         // Each round but the last finds an endpoint that is not good after all, and skips it.
         for _ in 0..=tier.len() {
-            let chosen = self.choose(of, rng)?;
+            let chosen = self.choose(&of, rng)?;
             // Of several requests that see an endpoint whose skip is over, one gets to try it; for the others it is skipped again.
             let load = &self.members[chosen.index].load;
             let reason = match load.admit(ask.now) {
@@ -146,16 +165,17 @@ impl Balancer {
                 Some(_) => Reason::Trial,
                 None => continue,
             };
-            return Some(self.begin(chosen.index, reason, tier.len(), ask.now));
+            return Some((chosen.index, reason));
         }
         None
     }
 
     /// Any endpoint of `tier`, though it is skipped. If they all are, they are all tried again: else the first that works would get what was
     /// meant for all, until the others' time has come.
-    fn in_panic(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<Pick> {
+    #[cold]
+    fn in_panic(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<(usize, Reason)> {
         let of = self.candidates(tier, ask, true)?;
-        let chosen = self.choose(of, rng)?;
+        let chosen = self.choose(&of, rng)?;
         let skips = || {
             tier.members
                 .iter()
@@ -164,7 +184,7 @@ impl Balancer {
         if skips().all(|skip| skip.status(ask.now) == Status::Skipped) {
             skips().for_each(|skip| skip.due(ask.now));
         }
-        Some(self.begin(chosen.index, self.reason(tier, Reason::Panic), tier.len(), ask.now))
+        Some((chosen.index, self.reason(tier, Reason::Panic)))
     }
 
     fn reason(&self, tier: &Tier, among_ready: Reason) -> Reason {
@@ -193,7 +213,7 @@ impl Balancer {
         })
     }
 
-    fn choose(&self, of: Candidates<'_>, rng: &mut Rng) -> Option<least::Chosen> {
+    fn choose(&self, of: &Candidates<'_>, rng: &mut Rng) -> Option<least::Chosen> {
         let plain = |index| least::Chosen { index, floor: false };
         let fleet = self.fleet.as_ref()?;
         match self.settings.policy {
@@ -219,15 +239,6 @@ impl Balancer {
             }
         }
     }
-
-    fn begin(&self, index: usize, reason: Reason, candidates: usize, now: Time) -> Pick {
-        Pick {
-            index,
-            reason,
-            candidates: candidates as u32,
-            open: self.members[index].load.begin(now),
-        }
-    }
 }
 
 /// Who is being eased in.
@@ -243,7 +254,15 @@ struct Easing {
 impl Easing {
     /// Slow start while it matters, and the part of its share that the oldest endpoint has.
     fn at(&self, now: Time) -> Option<(SlowStart, f32)> {
-        let slow_start = self.slow_start.filter(|_| now < self.until)?;
+        if now >= self.until {
+            return None;
+        }
+        self.while_it_matters(now)
+    }
+
+    #[cold]
+    fn while_it_matters(&self, now: Time) -> Option<(SlowStart, f32)> {
+        let slow_start = self.slow_start?;
         Some((slow_start, slow_start.share(self.oldest, now)))
     }
 }

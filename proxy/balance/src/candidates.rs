@@ -31,6 +31,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// Whether it may be chosen.
+    #[inline]
     pub(crate) fn usable(&self, index: usize) -> bool {
         let load = &self.all[index].load;
         (self.panic || load.status(self.now) != Status::Skipped) && !self.tried.contains(load)
@@ -46,16 +47,20 @@ impl<'a> Candidates<'a> {
     /// is held back.
     pub(crate) fn share(&self, index: usize) -> f32 {
         match self.slow_start {
-            Some((slow_start, most)) => {
-                let since = self.load(index).ready_since.load(std::sync::atomic::Ordering::Relaxed);
-                (slow_start.share(since, self.now) / most).min(1.0)
-            }
+            Some((slow_start, most)) => self.eased(index, slow_start, most),
             None => 1.0,
         }
     }
 
+    /// Out of line: what is rare is not to cost every pick its preparations.
+    #[cold]
+    fn eased(&self, index: usize, slow_start: SlowStart, most: f32) -> f32 {
+        let since = self.load(index).ready_since.load(std::sync::atomic::Ordering::Relaxed);
+        (slow_start.share(since, self.now) / most).min(1.0)
+    }
+
     /// Usable members, in order.
-    pub(crate) fn iter(self) -> impl Iterator<Item = usize> + 'a {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
         let members = self.tier.members.iter().map(|&index| index as usize);
         members.filter(move |&index| self.usable(index))
     }

@@ -45,10 +45,12 @@ impl Fleet {
     const MEMORY: u32 = 512;
     /// An answer that takes this many times as long as the average is late.
     const LATE: f32 = 10.0;
+    /// After how long an answer is late while nobody knows what is usual.
+    const LATE_UNKNOWN: Duration = Duration::from_secs(5);
     /// The share of late answers from which on they are nothing unusual.
     const LATE_OFTEN: f32 = 0.005;
     /// The shortest time after which an answer is late.
-    const LATE_MIN: Duration = Duration::from_millis(100);
+    pub(crate) const LATE_MIN: Duration = Duration::from_millis(100);
     /// A request that is open for this many times the usual duration, as a logarithm, is held rather than worked on: 8 times.
     const HELD: f32 = 3.0;
     /// The shortest time after which a request is held.
@@ -57,7 +59,8 @@ impl Fleet {
     const DECAY: Duration = Duration::from_secs(10);
     /// How improbable a row of bad answers has to be by mere chance before it counts against an endpoint.
     const CHANCE: f32 = 1e-4;
-    /// The longest row that is asked for.
+    /// The shortest row that is asked for, and the longest.
+    pub(crate) const ROW_MIN: u32 = 3;
     const ROW_MAX: u32 = 64;
 
     /// What a balancer over `size` endpoints asks for: open requests of all, young ones of each.
@@ -180,8 +183,10 @@ impl Fleet {
 
     /// After how long an answer is late.
     fn late_after(&self) -> Duration {
-        let usual = self.latency().unwrap_or_default();
-        usual.mul_f32(Self::LATE).max(Self::LATE_MIN)
+        match self.latency() {
+            Some(usual) => usual.mul_f32(Self::LATE).max(Self::LATE_MIN),
+            None => Self::LATE_UNKNOWN,
+        }
     }
 
     /// After how long nobody waits for an answer any more: later than late where late answers are known not to be rare, as long polls are.
@@ -204,12 +209,12 @@ impl Fleet {
 
     /// How many failures in a row can't be chance any more, as failures go here.
     pub(crate) fn failures_in_a_row(&self) -> u32 {
-        row(self.failures.get().0, 3)
+        row(self.failures.get().0, Self::ROW_MIN)
     }
 
     /// How many requests in a row may wait for late answers before it can't be chance any more.
     pub(crate) fn late_in_a_row(&self) -> u32 {
-        row(self.late.get().0, 3)
+        row(self.late.get().0, Self::ROW_MIN)
     }
 }
 

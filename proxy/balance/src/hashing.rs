@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::Open;
 use crate::load::Bond;
 use crate::maglev::Maglev;
 use crate::pick::{Ask, Pick, Reason};
@@ -54,41 +55,60 @@ impl Hashing {
 
     /// The endpoint of `key`, or the first after it that is good and has room. `None` if there is none near.
     pub(crate) fn pick(&self, key: u64, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
-        match &*self.table {
-            Built::Nobody => None,
-            Built::Ring(ring) => self.first(ring.from(key), ask, members),
-            Built::Maglev(maglev) => self.first(maglev.from(key), ask, members),
+        let own = match &*self.table {
+            Built::Nobody => return None,
+            Built::Ring(ring) => ring.at(key),
+            Built::Maglev(maglev) => maglev.at(key),
+        };
+        match self.begin(own, ask, members) {
+            Some(open) => Some(self.picked(own, Reason::Hash, open)),
+            None => self.overflow(key, own, ask, members),
         }
     }
 
-    fn first(&self, places: impl Iterator<Item = u32>, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
-        let mut own = None;
-        for place in places.take(STEPS) {
-            let home = *own.get_or_insert(place);
-            let index = self.places[place as usize] as usize;
-            let load = &members[index].load;
-            let bound = self.bound(place, load.fleet().open());
-            // Room first: a trial that is admitted is used up.
-            if ask.tried.contains(load) || load.open() >= bound || !load.admit_bound(Bond::Key, ask.now) {
-                continue;
-            }
-            if let Some(open) = load.begin_below(bound, ask.now) {
-                return Some(Pick {
-                    index,
-                    reason: if place == home { Reason::Hash } else { Reason::Overflow },
-                    candidates: self.places.len() as u32,
-                    open,
-                });
-            }
+    #[cold]
+    fn overflow(&self, key: u64, own: u32, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
+        match &*self.table {
+            Built::Nobody => None,
+            Built::Ring(ring) => self.first(ring.from(key), own, ask, members),
+            Built::Maglev(maglev) => self.first(maglev.from(key), own, ask, members),
         }
-        None
+    }
+
+    fn first(&self, places: impl Iterator<Item = u32>, own: u32, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
+        let others = places.take(STEPS).filter(|place| *place != own);
+        others
+            .filter_map(|place| Some((place, self.begin(place, ask, members)?)))
+            .map(|(place, open)| self.picked(place, Reason::Overflow, open))
+            .next()
+    }
+
+    fn picked(&self, place: u32, reason: Reason, open: Open) -> Pick {
+        Pick {
+            index: self.places[place as usize] as usize,
+            reason,
+            candidates: self.places.len() as u32,
+            open,
+        }
+    }
+
+    /// Opens the request at the endpoint at `place`, if that is good and has room.
+    fn begin(&self, place: u32, ask: &Ask<'_>, members: &[Member]) -> Option<Open> {
+        let load = &members[self.places[place as usize] as usize].load;
+        if ask.tried.contains(load) {
+            return None;
+        }
+        let Some(percent) = self.hash.bound else {
+            return load.admit_bound(Bond::Key, ask.now).then(|| load.begin(ask.now));
+        };
+        let bound = self.bound(place, percent, load.fleet().open());
+        // Room first: a trial that is admitted is used up.
+        let good = load.open() < bound && load.admit_bound(Bond::Key, ask.now);
+        good.then(|| load.begin_below(bound, ask.now)).flatten()
     }
 
     /// The most requests that may be open at an endpoint when one more comes.
-    fn bound(&self, place: u32, open: u32) -> u32 {
-        let Some(percent) = self.hash.bound else {
-            return u32::MAX;
-        };
+    fn bound(&self, place: u32, percent: u32, open: u32) -> u32 {
         let weight = u64::from(self.of[place as usize].1);
         let share = (u64::from(open) + 1) * weight * u64::from(percent);
         u32::try_from(share.div_ceil(self.weights * 100)).unwrap_or(u32::MAX)

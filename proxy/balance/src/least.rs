@@ -44,7 +44,7 @@ pub(crate) struct Chosen {
 }
 
 /// The cheapest candidate of `choices` (of all, or two where they are many, unless given). `None` if none is usable.
-pub(crate) fn choose(of: Candidates<'_>, choices: Option<u32>, rng: &mut Rng, cost: &impl Cost) -> Option<Chosen> {
+pub(crate) fn choose(of: &Candidates<'_>, choices: Option<u32>, rng: &mut Rng, cost: &impl Cost) -> Option<Chosen> {
     let few = of.tier.len() <= FULL_SCAN;
     let wanted = choices.unwrap_or(2).clamp(2, Policy::CHOICES_MAX) as usize;
     let sampled = if wanted >= of.tier.len() || (few && choices.is_none()) {
@@ -56,7 +56,7 @@ pub(crate) fn choose(of: Candidates<'_>, choices: Option<u32>, rng: &mut Rng, co
             return claim(of, starving);
         }
         match wanted {
-            ..=4 => sample(of, &mut [0; 4][..wanted], rng, cost),
+            2 => better_of_two(of, rng, cost).or_else(|| sample(of, &mut [0; 2], rng, cost)),
             _ => sample(of, &mut [0; Policy::CHOICES_MAX as usize][..wanted], rng, cost),
         }
     };
@@ -77,7 +77,7 @@ pub(crate) fn choose(of: Candidates<'_>, choices: Option<u32>, rng: &mut Rng, co
 }
 
 /// A starving endpoint, where it is its turn to be looked at: one after the other.
-fn look(of: Candidates<'_>, cost: &impl Cost) -> Option<usize> {
+fn look(of: &Candidates<'_>, cost: &impl Cost) -> Option<usize> {
     let place = (of.clock / LOOKS) % of.tier.len() as u64;
     let index = of.tier.members[place as usize] as usize;
     (of.usable(index) && starves(of, index, cost)).then_some(index)
@@ -88,7 +88,7 @@ enum Scanned {
     Starving(usize),
 }
 
-fn scan(of: Candidates<'_>, cost: &impl Cost) -> Option<Scanned> {
+fn scan(of: &Candidates<'_>, cost: &impl Cost) -> Option<Scanned> {
     let mut best: Option<(usize, f32, u64)> = None;
     for index in of.iter() {
         let turn = of.load(index).turn.load(Relaxed);
@@ -104,8 +104,20 @@ fn scan(of: Candidates<'_>, cost: &impl Cost) -> Option<Scanned> {
     best.map(|(index, ..)| Scanned::Cheapest(index))
 }
 
+/// The cheaper of two distinct random ones; `None` if they are not to be had at once.
+fn better_of_two(of: &Candidates<'_>, rng: &mut Rng, cost: &impl Cost) -> Option<usize> {
+    let (a, b) = of.tier.draw_two(rng);
+    if a == b || !of.usable(a) || !of.usable(b) {
+        return None;
+    }
+    let (cost_a, cost_b) = (cost.cost(a), cost.cost(b));
+    let turn = |index| of.load(index).turn.load(Relaxed);
+    let is_b = cost_b < cost_a || (cost_b == cost_a && turn(b) < turn(a));
+    Some(if is_b { b } else { a })
+}
+
 /// The cheapest of as many distinct random ones as `seen` has room for; `None` if none of those drawn is usable.
-fn sample(of: Candidates<'_>, seen: &mut [u32], rng: &mut Rng, cost: &impl Cost) -> Option<usize> {
+fn sample(of: &Candidates<'_>, seen: &mut [u32], rng: &mut Rng, cost: &impl Cost) -> Option<usize> {
     let mut drawn = 0;
     let mut redraws = 0;
     let mut best: Option<(usize, f32, u64)> = None;
@@ -126,30 +138,31 @@ fn sample(of: Candidates<'_>, seen: &mut [u32], rng: &mut Rng, cost: &impl Cost)
 }
 
 /// Whether so many picks passed it by that it may be starving.
-fn is_behind(of: Candidates<'_>, turn: u64) -> bool {
+fn is_behind(of: &Candidates<'_>, turn: u64) -> bool {
     of.clock * TICKS > turn + (FLOOR_ROUNDS * of.tier.round * TICKS as f32) as u64
 }
 
-fn starves(of: Candidates<'_>, index: usize, cost: &impl Cost) -> bool {
+fn starves(of: &Candidates<'_>, index: usize, cost: &impl Cost) -> bool {
     is_behind(of, of.load(index).turn.load(Relaxed)) && of.unpicked(index) >= cost.patience(index)
 }
 
 /// Takes a starving endpoint.
-fn claim(of: Candidates<'_>, index: usize) -> Option<Chosen> {
+fn claim(of: &Candidates<'_>, index: usize) -> Option<Chosen> {
     take_turn(of, index, 0);
     Some(Chosen { index, floor: true })
 }
 
 /// Its next turn is due when it has waited for its share of picks. What it waited too long is made up for, if that was not more than
 /// so many of its turns; more, and it was left alone for a reason.
-fn take_turn(of: Candidates<'_>, index: usize, made_up: u64) {
+fn take_turn(of: &Candidates<'_>, index: usize, made_up: u64) {
     let load = of.load(index);
     // Threads that pick at once may count as one: it is a clock, not a count, and cheaper so.
     load.fleet().clock.store(of.clock + 1, Relaxed);
-    let (now, wait) = (
-        of.clock * TICKS,
-        (of.tier.round / of.weight(index) * TICKS as f32) as u64,
-    );
+    let now = of.clock * TICKS;
+    let wait = match of.tier.wait {
+        Some(wait) if of.slow_start.is_none() => wait,
+        _ => (of.tier.round / of.weight(index) * TICKS as f32) as u64,
+    };
     let due = load.turn.load(Relaxed).min(now);
     let begin = if now - due > made_up * wait { now } else { due };
     load.turn.store(begin + wait, Relaxed);

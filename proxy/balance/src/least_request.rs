@@ -5,7 +5,7 @@ use crate::candidates::Candidates;
 use crate::least::Cost;
 
 /// Open requests by weight.
-pub(crate) struct LeastRequest<'a>(pub(crate) Candidates<'a>);
+pub(crate) struct LeastRequest<'a>(pub(crate) &'a Candidates<'a>);
 
 impl Cost for LeastRequest<'_> {
     fn cost(&self, index: usize) -> f32 {

@@ -148,8 +148,14 @@ impl Load {
 
     /// Whether requests wait there for so long, longer than `least`, and so many in a row, that it must hang.
     fn hangs(&self, now: Time, least: Duration) -> bool {
+        // Most are told by this, and it costs nothing.
+        self.waiting.is_longer(Fleet::LATE_MIN, now) && self.hangs_for(now, least)
+    }
+
+    #[cold]
+    fn hangs_for(&self, now: Time, least: Duration) -> bool {
         let (waiting, since) = self.waiting.get(self.picks(), now);
-        waiting >= 3 && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue().max(least)
+        waiting >= Fleet::ROW_MIN && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue().max(least)
     }
 
     /// What may be done with it now. Where most of what the fleet answers is failures, nobody is to blame for them.

@@ -68,6 +68,11 @@ impl Maglev {
         Maglev(table.into())
     }
 
+    /// The endpoint of `key`.
+    pub(crate) fn at(&self, key: u64) -> u32 {
+        self.0[(key % self.0.len() as u64) as usize]
+    }
+
     /// The endpoints from the slot of `key` on; without end.
     pub(crate) fn from(&self, key: u64) -> impl Iterator<Item = u32> {
         let slot = (key % self.0.len() as u64) as usize;

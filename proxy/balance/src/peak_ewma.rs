@@ -13,7 +13,7 @@ pub(crate) const CHOICES: u32 = 2;
 
 /// Latency times open requests, by weight.
 pub(crate) struct PeakEwma<'a> {
-    pub(crate) of: Candidates<'a>,
+    pub(crate) of: &'a Candidates<'a>,
     pub(crate) decay: Duration,
     /// What the average of an endpoint usually is, in microseconds.
     pub(crate) usual: f32,

@@ -7,7 +7,7 @@ use crate::candidates::Candidates;
 const REDRAWS: usize = 64;
 
 /// A random usable endpoint. `None` if none is usable.
-pub(crate) fn choose(of: Candidates<'_>, rng: &mut Rng) -> Option<usize> {
+pub(crate) fn choose(of: &Candidates<'_>, rng: &mut Rng) -> Option<usize> {
     for _ in 0..REDRAWS {
         let index = of.tier.draw(rng);
         if of.usable(index) && rng.unit() < of.share(index) {

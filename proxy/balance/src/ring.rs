@@ -52,16 +52,27 @@ impl Ring {
         Ring { points, starts, shift }
     }
 
+    /// The endpoint of `key`.
+    pub(crate) fn at(&self, key: u64) -> u32 {
+        let next = self.points.get(self.next(key)).or(self.points.first());
+        next.map_or(0, |point| point.endpoint)
+    }
+
     /// The endpoints from the place of `key` on, clockwise, each as often as it has points; without end.
     pub(crate) fn from(&self, key: u64) -> impl Iterator<Item = u32> {
+        let (before, after) = self.points.split_at(self.next(key));
+        after.iter().chain(before).map(|point| point.endpoint).cycle()
+    }
+
+    /// Where the first point is that is not before `key`; behind the last if there is none.
+    fn next(&self, key: u64) -> usize {
         let position = (key >> 32) as u32;
         let bucket = (position >> self.shift) as usize;
         let mut at = self.starts[bucket] as usize;
         while self.points.get(at).is_some_and(|point| point.position < position) {
             at += 1;
         }
-        let (before, after) = self.points.split_at(at);
-        after.iter().chain(before).map(|point| point.endpoint).cycle()
+        at
     }
 }
 

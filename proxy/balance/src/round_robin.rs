@@ -14,7 +14,7 @@ const PASSED: usize = 8;
 
 /// Takes the next turn of a usable endpoint. A turn that falls on an unusable one is used up, so that the turns of the others stay equally
 /// spaced; one that is eased in uses the part of its turns that is its share, unless there is no other. `None` if none is usable.
-pub(crate) fn choose(of: Candidates<'_>) -> Option<usize> {
+pub(crate) fn choose(of: &Candidates<'_>) -> Option<usize> {
     let order = &of.tier.order;
     let turns = order.len() * if of.slow_start.is_some() { PASSED } else { 1 };
     let mut ticket = 0;
@@ -32,7 +32,7 @@ pub(crate) fn choose(of: Candidates<'_>) -> Option<usize> {
 }
 
 /// Whether an endpoint that is being eased in has saved up a whole turn.
-fn has_turn(of: Candidates<'_>, index: usize) -> bool {
+fn has_turn(of: &Candidates<'_>, index: usize) -> bool {
     let share = of.share(index);
     if share >= 1.0 {
         return true;

@@ -19,6 +19,8 @@ pub(crate) struct Tier {
     pub(crate) alias: Option<Alias>,
     /// Picks between two of a member of weight 1, if each had its share.
     pub(crate) round: f32,
+    /// For how many parts of a pick a member waits for its next turn, where all weigh the same.
+    pub(crate) wait: Option<u64>,
 }
 
 impl Tier {
@@ -53,6 +55,7 @@ impl Tier {
         Tier {
             alias: (!even).then(|| Alias::new(&weights.iter().map(|&w| f64::from(w)).collect::<Vec<_>>())),
             round: total as f32,
+            wait: even.then(|| places.len() as u64 * crate::least::TICKS),
             members: places.into(),
             order,
             turn: AtomicU64::new(turn as u64),
@@ -77,6 +80,15 @@ impl Tier {
     fn progress(&self, length: usize) -> usize {
         let own = self.order.len().max(1) as u64;
         (self.turn.load(Relaxed) % own * length as u64 / own) as usize
+    }
+
+    /// Two random members, distinct where all weigh the same. There are at least two.
+    pub(crate) fn draw_two(&self, rng: &mut Rng) -> (usize, usize) {
+        let (a, b) = match &self.alias {
+            Some(alias) => (alias.draw(rng), alias.draw(rng)),
+            None => rng.two_below(self.members.len()),
+        };
+        (self.members[a] as usize, self.members[b] as usize)
     }
 
     /// A random member, by weight.

@@ -41,6 +41,14 @@ impl Waiting {
         }
     }
 
+    /// Whether the first of them waits for longer than `time`, if there is one.
+    #[inline]
+    pub(crate) fn is_longer(&self, time: Duration, now: Time) -> bool {
+        let since = self.since.load(Relaxed);
+        let age = millis(now).wrapping_sub(since);
+        since != 0 && age < u32::MAX / 2 && u128::from(age) > time.as_millis()
+    }
+
     /// How many wait, of all up to `last`, and for how long the first of them has.
     pub(crate) fn get(&self, last: u64, now: Time) -> (u32, Duration) {
         let waiting = count(last, self.answered.load(Relaxed)).saturating_sub(self.gone.load(Relaxed));

@@ -50,7 +50,11 @@ async fn ties_of_least_request_rotate() {
 #[tokio::test]
 async fn open_requests_are_counted_exactly_over_workers() {
     let apps = apps(3).await;
-    let proxy = Proxy::standalone(&simple(&addresses(&apps), "", "", ""), &["--workers=2"]).await;
+    let proxy = Proxy::standalone(
+        &simple(&addresses(&apps), ", algorithm: LeastRequest", "", ""),
+        &["--workers=2"],
+    )
+    .await;
     let mut clients = Vec::new();
     // One after the other, so that each pick sees all the others, whichever worker has them.
     for n in 1..=30 {
@@ -87,7 +91,11 @@ async fn open_requests_are_counted_exactly_over_workers() {
 #[tokio::test]
 async fn a_busy_endpoint_is_left_alone() {
     let apps = apps(2).await;
-    let proxy = Proxy::standalone(&simple(&addresses(&apps), "", "", ""), &["--workers=2"]).await;
+    let proxy = Proxy::standalone(
+        &simple(&addresses(&apps), ", algorithm: LeastRequest", "", ""),
+        &["--workers=2"],
+    )
+    .await;
     let mut stuck = proxy.client().await;
     stuck.send("GET /gate HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let busy = eventually("one is busy", async || requests(&apps).iter().position(|&n| n == 1)).await;
