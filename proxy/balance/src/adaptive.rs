@@ -1,13 +1,13 @@
 //! The default: least active requests by weight, where a request at an endpoint that is slower than its fleet counts as many times as it is
-//! slower, and more. Only requests that are young count as active: who holds long polls and sockets is not avoided for it (a request that is
-//! known to be one goes where the fewest are open). An endpoint that is slow is left alone, and looked at again after 250 ms, twice as long
-//! each time, up to 8 s; an answer as fast as the others' is believed by a third. Endpoints that fail or hang are skipped, as under
-//! every algorithm. Source: our own, found by simulation against least request and peak EWMA (`tenbin-simulation`). Trade-off: a few more
-//! atomics a request than the others, and an endpoint less than twice as slow as the rest is told by its open requests alone.
+//! slower, and more. Only requests that are young count as active: who holds long polls and sockets is not avoided for it. What lasts, an
+//! upgrade or where a session lives, goes where the fewest requests are open, whatever the latency of this second says. An endpoint that is
+//! slow is left alone, and looked at again after 250 ms, twice as long each time, up to 8 s; an answer as fast as the others' is believed by
+//! a third. Endpoints that fail or hang are skipped, as under every algorithm. Source: our own, found by simulation against least request
+//! and peak EWMA (`tenbin-simulation`). Trade-off: a few more atomics a request than the others, and an endpoint less than twice as slow as
+//! the rest is told by its open requests alone.
 
 use std::time::Duration;
 
-use crate::Time;
 use crate::candidates::Candidates;
 use crate::least::{Cost, FLOOR};
 
@@ -20,27 +20,19 @@ pub(crate) struct Adaptive<'a> {
     pub(crate) window: Duration,
 }
 
-impl Adaptive<'_> {
-    fn active(&self, index: usize, now: Time) -> u32 {
-        let load = self.of.load(index);
-        if self.of.held {
-            load.open()
-        } else {
-            load.young_within(now, self.window)
-        }
-    }
-}
-
 impl Cost for Adaptive<'_> {
     fn cost(&self, index: usize) -> f32 {
-        let active = self.active(index, self.of.now) as f32;
-        let penalty = self.of.load(index).penalty(self.usual);
-        ((active + 1.0) * penalty - 1.0) / self.of.weight(index)
+        let load = self.of.load(index);
+        if self.of.lasts {
+            return load.open() as f32 / self.of.weight(index);
+        }
+        let active = load.young_within(self.of.now, self.window) as f32;
+        ((active + 1.0) * load.penalty(self.usual) - 1.0) / self.of.weight(index)
     }
 
     fn patience(&self, index: usize) -> Duration {
         let load = self.of.load(index);
-        if load.penalty(self.usual) > 1.0 {
+        if !self.of.lasts && load.penalty(self.usual) > 1.0 {
             load.rest()
         } else {
             FLOOR

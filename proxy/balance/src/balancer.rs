@@ -208,7 +208,7 @@ impl Balancer {
             tried: ask.tried,
             panic,
             slow_start: self.easing.at(ask.now),
-            held: ask.held,
+            lasts: ask.lasts,
             clock: self.fleet.as_ref()?.clock.load(Relaxed),
         })
     }

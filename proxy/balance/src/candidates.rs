@@ -19,8 +19,8 @@ pub(crate) struct Candidates<'a> {
     pub(crate) panic: bool,
     /// Slow start, as long as any endpoint is being eased in; with it, the part of its share that the endpoint has that has the most.
     pub(crate) slow_start: Option<(SlowStart, f32)>,
-    /// Whether the request is known to stay open for long.
-    pub(crate) held: bool,
+    /// Whether more than the request is decided.
+    pub(crate) lasts: bool,
     /// The fleet's time, in picks.
     pub(crate) clock: u64,
 }

@@ -13,8 +13,8 @@ pub struct Ask<'a> {
     pub key: Option<u64>,
     /// The endpoint of the request's session, where it has one.
     pub home: Option<Home>,
-    /// Whether it is known to stay open for long, as a WebSocket.
-    pub held: bool,
+    /// Whether more than this request is decided: a connection that stays open for long, as a WebSocket, or where a session lives.
+    pub lasts: bool,
     /// Endpoints that it was sent to already.
     pub tried: &'a Tried,
 }
@@ -26,7 +26,7 @@ impl<'a> Ask<'a> {
             now,
             key: None,
             home: None,
-            held: false,
+            lasts: false,
             tried,
         }
     }

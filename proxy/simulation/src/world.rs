@@ -269,7 +269,7 @@ impl<'a> World<'a> {
         let flight = &mut self.flights[number];
         let ask = Ask {
             key: Some(request.key),
-            held: request.kind == Kind::Socket,
+            lasts: request.kind == Kind::Socket,
             ..Ask::new(self.now, &flight.tried)
         };
         let Some(pick) = proxy.balancer.pick(&ask, &mut proxy.rng) else {

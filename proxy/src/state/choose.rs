@@ -56,7 +56,8 @@ impl Cluster {
             now: wanted.now,
             key: wanted.bond.key(),
             home: home.index(),
-            held: wanted.held,
+            // Who has no session, or can't go on with it, gets one that lasts.
+            lasts: wanted.held || matches!(wanted.bond, Bond::Session(_)),
             tried: wanted.tried,
         };
         let pick = self.balancer.pick(&ask, rng).ok_or(Failure::NoEndpoint)?;

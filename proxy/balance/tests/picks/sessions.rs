@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenbin_balance::{Ask, Home, Outcome, Reason, Rng, Role, Table, Tried, hash_key};
+use tenbin_balance::{Ask, Home, Outcome, Policy, Reason, Rng, Role, Table, Tried, hash_key};
 
 use crate::common::*;
 
@@ -129,4 +129,35 @@ fn a_session_that_was_tried_at_home_goes_elsewhere() {
 fn a_session_of_an_endpoint_that_is_no_more_goes_elsewhere() {
     let balancer = balancer(by(LEAST_REQUEST), &members(2), 1);
     assert_eq!(pick_home(&balancer, 2, true).reason, Reason::Policy);
+}
+
+#[test]
+fn sessions_begin_where_the_fewest_are_whatever_this_second_says() {
+    let members = members(4);
+    let balancer = balancer(by(Policy::Adaptive), &members, 1);
+    for (index, member) in members.iter().enumerate().cycle().take(80) {
+        // Two have just started, and answer twenty times as slowly as the others.
+        let took = if index < 2 { 100 } else { 5 };
+        member
+            .load
+            .begin(NOW)
+            .answered(Outcome::Success, None, NOW.plus(millis(took)));
+    }
+    let tried = Tried::default();
+    let mut rng = Rng::new(1);
+    let mut begin = |lasts| {
+        let ask = Ask {
+            lasts,
+            ..Ask::new(NOW.plus(millis(200)), &tried)
+        };
+        balancer.pick(&ask, &mut rng).unwrap()
+    };
+    let plain: Vec<_> = (0..4).map(|_| begin(false)).collect();
+    assert!(
+        plain.iter().all(|pick| pick.index >= 2),
+        "a request goes where it is answered soon"
+    );
+    drop(plain);
+    let _sessions: Vec<_> = (0..40).map(|_| begin(true)).collect();
+    assert!(members.iter().all(|m| m.load.open() == 10), "{members:?}");
 }
