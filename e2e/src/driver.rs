@@ -39,15 +39,7 @@ impl Driver {
     /// # Errors
     /// The driver can't be reached, or refuses it, or the host can't be reached.
     pub async fn start(&self, load: &Load) -> anyhow::Result<RunningLoad> {
-        // Kubernetes brings a Service to the nodes a moment after its pods are Ready; what is refused until then is not lost.
-        let host: Vec<&str> = load.request.url.splitn(4, '/').take(3).collect();
-        let root = Request::get(format!("{}/", host.join("/")));
-        eventually("the load's host answers", 15, async || {
-            let answer = self.send(&root).await?;
-            ensure!(answer.status.is_some(), "{answer:?}");
-            Ok(())
-        })
-        .await?;
+        self.reached(&load.request.url).await?;
         let started: Started = self.call("POST", "/loads", load).await?;
         Ok(RunningLoad {
             driver: self.clone(),
@@ -62,6 +54,20 @@ impl Driver {
     pub async fn run(&self, load: &Load) -> anyhow::Result<Report> {
         ensure!(load.count.is_some(), "a load without a count does not end");
         self.start(load).await?.ended().await
+    }
+
+    /// Waits until the host of `url` answers. Kubernetes brings a Service to the nodes a moment after its pods are Ready; what is refused
+    /// until then is not lost.
+    async fn reached(&self, url: &str) -> anyhow::Result<()> {
+        let host: Vec<&str> = url.splitn(4, '/').take(3).collect();
+        let root = Request::get(format!("{}/", host.join("/")));
+        let what = format!("{} answers", host.join("/"));
+        eventually(&what, 15, async || {
+            let answer = self.send(&root).await?;
+            ensure!(answer.status.is_some(), "{answer:?}");
+            Ok(())
+        })
+        .await
     }
 
     /// Sends one request over a connection of its own.
@@ -96,11 +102,12 @@ impl Driver {
         Ok(name.clone())
     }
 
-    /// Tries a WebSocket.
+    /// Tries a WebSocket as soon as its host can be reached.
     ///
     /// # Errors
-    /// The driver can't be reached.
+    /// The driver or the host can't be reached.
     pub async fn websocket(&self, plan: &Echo) -> anyhow::Result<Echoed> {
+        self.reached(&plan.url).await?;
         self.call("POST", "/websocket", plan).await
     }
 
