@@ -68,7 +68,7 @@ impl Balancer {
         }
         let tier = |places: Vec<u32>, of: fn(&Balancer) -> &Tier, rng: &mut Rng| {
             let before = before.map(|b| (&*b.members, of(b)));
-            Tier::new(&members, places, settings.policy, before, rng)
+            Tier::new(&members, &places, settings.policy, before, rng)
         };
         let zones_before = before.and_then(|b| Some((&*b.members, b.zones.as_ref()?)));
         let easing = ease(&members, before, &settings, now);

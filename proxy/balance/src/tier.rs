@@ -29,7 +29,7 @@ impl Tier {
     /// The tier of the members at `places`. Its turn goes on where that of `before` stood, else it begins at random.
     pub(crate) fn new(
         members: &[Member],
-        places: Vec<u32>,
+        places: &[u32],
         policy: Policy,
         before: Option<(&[Member], &Tier)>,
         rng: &mut Rng,
