@@ -133,7 +133,7 @@ mod tests {
     fn a_key_leads_to_the_first_point_from_it_on() {
         for count in [1u32, 2, 3, 64, 65, 1_000] {
             let ids: Vec<String> = (0..count).map(|n| format!("pod-{n}")).collect();
-            let endpoints: Vec<(&str, u32)> = ids.iter().map(|id| id.as_str()).zip((1..4).cycle()).collect();
+            let endpoints: Vec<(&str, u32)> = ids.iter().map(String::as_str).zip((1..4).cycle()).collect();
             let mut points = Vec::new();
             for_each_point(&endpoints, halvings(&endpoints), |point| {
                 points.push((point.position, point.endpoint));
