@@ -14,7 +14,7 @@ const POINTS_MAX: u64 = 1 << 20;
 pub(crate) struct Ring {
     /// The bits of its position that its bucket doesn't tell, then its endpoint.
     points: Box<[u32]>,
-    /// Where the points of each bucket begin, and the last end: a bucket is a range of positions with four to eight points on average.
+    /// Where the points of each bucket begin, and the last end: a bucket is a range of positions with two to four points on average.
     starts: Box<[u32]>,
     /// Bits of a position that tell its place in its bucket.
     shift: u32,
@@ -34,7 +34,7 @@ impl Ring {
         let halvings = halvings(endpoints);
         let count: usize = endpoints.iter().map(|&(_, weight)| 2 * pairs(weight, halvings)).sum();
         let bits = endpoints.len().max(2).next_power_of_two().ilog2();
-        let shift = u32::BITS - count.max(1).ilog2().saturating_sub(2).max(bits);
+        let shift = u32::BITS - count.max(1).ilog2().saturating_sub(1).max(bits);
         // Sorted by buckets of the first bits, then within each: positions are evenly spread, so that each step is short. The points are
         // computed twice, which is cheaper than memory for all of them.
         let mut starts = vec![0u32; (1usize << (u32::BITS - shift)) + 2];
@@ -85,8 +85,8 @@ impl Ring {
         let bucket = (position >> self.shift) as usize;
         let (start, end) = (self.starts[bucket] as usize, self.starts[bucket + 1] as usize);
         let first = within(position, self.shift) << self.bits;
-        // Looks at all of the bucket: where to stop can't be foreseen, and a wrong guess costs more.
-        start + self.points[start..end].iter().filter(|point| **point < first).count()
+        let before = self.points[start..end].iter().take_while(|point| **point < first);
+        start + before.count()
     }
 }
 
