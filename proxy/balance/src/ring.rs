@@ -6,7 +6,7 @@ use crate::{Rng, hash};
 
 /// Points of an endpoint of weight 1, where none weighs more than 3: shares differ by 1/√256.
 const POINTS: u64 = 256;
-/// The most points of a ring: 8 MiB. Beyond it every endpoint has half as many.
+/// The most points of a ring: 4 MiB. Beyond it every endpoint has half as many.
 const POINTS_MAX: u64 = 1 << 20;
 
 /// The ring: points in order of their position, found by the first bits of it. It is large against caches, so it is as small as can be.
