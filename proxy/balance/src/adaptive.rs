@@ -8,8 +8,9 @@
 
 use std::time::Duration;
 
-use crate::candidates::Candidates;
+use crate::candidates::{Candidate, Candidates};
 use crate::least::{Cost, FLOOR};
+use crate::young::Window;
 
 /// Active requests by weight, dearer where answers are slow.
 pub(crate) struct Adaptive<'a> {
@@ -17,22 +18,23 @@ pub(crate) struct Adaptive<'a> {
     /// The fleet's usual latency, as a logarithm.
     pub(crate) usual: Option<f32>,
     /// How long a request is young.
-    pub(crate) window: Duration,
+    pub(crate) window: Window,
 }
 
 impl Cost for Adaptive<'_> {
-    fn cost(&self, index: usize) -> f32 {
-        let load = self.of.load(index);
-        if self.of.lasts {
-            return load.open() as f32 / self.of.weight(index);
+    #[inline]
+    fn cost(&self, candidate: &Candidate) -> f32 {
+        let load = &candidate.load;
+        if self.of.ask.lasts {
+            return load.open() as f32 / self.of.weight(candidate);
         }
-        let active = load.young_within(self.of.now, self.window) as f32;
-        ((active + 1.0) * load.penalty(self.usual) - 1.0) / self.of.weight(index)
+        let active = load.young_within(self.of.ask.now, self.window) as f32;
+        ((active + 1.0) * load.penalty(self.usual) - 1.0) / self.of.weight(candidate)
     }
 
-    fn patience(&self, index: usize) -> Duration {
-        let load = self.of.load(index);
-        if !self.of.lasts && load.penalty(self.usual) > 1.0 {
+    fn patience(&self, candidate: &Candidate) -> Duration {
+        let load = &candidate.load;
+        if !self.of.ask.lasts && load.penalty(self.usual) > 1.0 {
             load.rest()
         } else {
             FLOOR

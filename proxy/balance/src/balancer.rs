@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::adaptive::Adaptive;
-use crate::candidates::Candidates;
+use crate::candidates::{Candidate, Candidates};
 use crate::hashing::Hashing;
 use crate::least;
 use crate::least_request::LeastRequest;
@@ -17,6 +17,9 @@ use crate::skip::Status;
 use crate::tier::Tier;
 use crate::zones::Zones;
 use crate::{Fleet, Rng, Time, round_robin};
+
+/// An endpoint, and why it.
+type Found<'a> = (&'a Candidate, Reason);
 
 /// A set of endpoints that requests are balanced over, shared by every thread.
 #[derive(Debug)]
@@ -65,10 +68,10 @@ impl Balancer {
         }
         let tier = |places: Vec<u32>, of: fn(&Balancer) -> &Tier, rng: &mut Rng| {
             let before = before.map(|b| (&*b.members, of(b)));
-            Tier::new(&members, places, settings.policy, before, rng)
+            Tier::new(&members, &places, settings.policy, before, rng)
         };
         let zones_before = before.and_then(|b| Some((&*b.members, b.zones.as_ref()?)));
-        let easing = begin(&members, before, &settings, now);
+        let easing = ease(&members, before, &settings, now);
         queue(&members, fleet.as_deref(), rng);
         Balancer {
             zones: settings
@@ -101,34 +104,52 @@ impl Balancer {
     /// Picks an endpoint that was not tried: that of the request's session or key; else a ready one that is not skipped, by the policy; if all
     /// of those are skipped, any ready one; then those of weight 0, then draining ones, by the same rules. `None` if all were tried.
     pub fn pick(&self, ask: &Ask<'_>, rng: &mut Rng) -> Option<Pick> {
+        let fleet = &**self.fleet.as_ref()?;
         if let Some(pick) = ask.home.and_then(|home| self.at_home(home, ask)) {
             return Some(pick);
         }
-        if let (Some(key), Some(hashing)) = (ask.key, &self.hashing)
-            && let Some(pick) = hashing.pick(key, ask, &self.members)
-        {
-            return Some(pick);
-        }
-        let (index, reason, among) = self.place(ask, rng)?;
-        Some(Pick {
-            index,
-            reason,
-            candidates: among as u32,
-            open: self.members[index].load.begin(ask.now),
-        })
-    }
-
-    /// The place of the endpoint that the policy picks, why, and among how many.
-    fn place(&self, ask: &Ask<'_>, rng: &mut Rng) -> Option<(usize, Reason, usize)> {
-        if let Some(zones) = &self.zones {
-            let tier = zones.draw(rng);
-            if let Some((index, reason)) = self.among(tier, ask, rng) {
-                return Some((index, reason, tier.len()));
+        if let (Some(key), Some(hashing)) = (ask.key, &self.hashing) {
+            if let Some(candidate) = hashing.own(key, ask, &self.ready.members) {
+                return Some(begin(&self.ready, (candidate, Reason::Hash), fleet, ask));
+            }
+            if let Some(pick) = hashing.pick(key, ask, &self.ready.members, fleet) {
+                return Some(pick);
             }
         }
-        for tier in [&self.ready, &self.reserve, &self.draining] {
-            if let Some((index, reason)) = self.among(tier, ask, rng).or_else(|| self.in_panic(tier, ask, rng)) {
-                return Some((index, reason, tier.len()));
+        let (tier, found) = self.place(fleet, ask, rng)?;
+        Some(begin(tier, found, fleet, ask))
+    }
+
+    /// The endpoint that the policy picks, why, and among which.
+    #[inline]
+    fn place<'a>(&'a self, fleet: &'a Fleet, ask: &'a Ask<'_>, rng: &mut Rng) -> Option<(&'a Tier, Found<'a>)> {
+        if let Some(zones) = &self.zones {
+            let tier = zones.draw(rng);
+            if let Some(found) = self.among(tier, fleet, ask, rng) {
+                return Some((tier, found));
+            }
+        }
+        match self.among(&self.ready, fleet, ask, rng) {
+            Some(found) => Some((&self.ready, found)),
+            None => self.place_of_last_resort(fleet, ask, rng),
+        }
+    }
+
+    /// The same where no ready one is good.
+    #[cold]
+    fn place_of_last_resort<'a>(
+        &'a self,
+        fleet: &'a Fleet,
+        ask: &'a Ask<'_>,
+        rng: &mut Rng,
+    ) -> Option<(&'a Tier, Found<'a>)> {
+        if let Some(found) = self.in_panic(&self.ready, fleet, ask, rng) {
+            return Some((&self.ready, found));
+        }
+        for tier in [&self.reserve, &self.draining] {
+            let found = self.among(tier, fleet, ask, rng);
+            if let Some(found) = found.or_else(|| self.in_panic(tier, fleet, ask, rng)) {
+                return Some((tier, found));
             }
         }
         None
@@ -151,21 +172,40 @@ impl Balancer {
     }
 
     /// A good endpoint of `tier`.
-    fn among(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<(usize, Reason)> {
-        let of = self.candidates(tier, ask, false)?;
+    #[inline]
+    fn among<'a>(&'a self, tier: &'a Tier, fleet: &'a Fleet, ask: &'a Ask<'_>, rng: &mut Rng) -> Option<Found<'a>> {
+        let of = self.candidates(tier, fleet, ask, false)?;
+        let chosen = self.choose(&of, rng)?;
+        if !chosen.candidate.load.is_blameless(ask.now) {
+            return self.among_blamed(chosen, &of, rng);
+        }
+        let among_ready = if chosen.floor { Reason::Floor } else { Reason::Policy };
+        Some((chosen.candidate, self.reason(tier, among_ready)))
+    }
+
+    /// The same where something speaks against the one that was chosen.
+    #[cold]
+    fn among_blamed<'a>(
+        &'a self,
+        mut chosen: least::Chosen<'a>,
+        of: &Candidates<'a>,
+        rng: &mut Rng,
+    ) -> Option<Found<'a>> {
         // Each round but the last finds an endpoint that is not good after all, and skips it.
-        for _ in 0..=tier.len() {
-            let chosen = self.choose(&of, rng)?;
+        for _ in 0..=of.tier.len() {
             // Of several requests that see an endpoint whose skip is over, one gets to try it; for the others it is skipped again.
-            let load = &self.members[chosen.index].load;
-            let reason = match load.admit(ask.now) {
-                Some(Status::Usable) if load.skip().is_convicted() => self.reason(tier, Reason::Panic),
-                Some(Status::Usable) if chosen.floor => self.reason(tier, Reason::Floor),
-                Some(Status::Usable) => self.reason(tier, Reason::Policy),
+            let load = &chosen.candidate.load;
+            let reason = match load.admit(of.ask.now) {
+                Some(Status::Usable) if load.skip().is_convicted() => self.reason(of.tier, Reason::Panic),
+                Some(Status::Usable) if chosen.floor => self.reason(of.tier, Reason::Floor),
+                Some(Status::Usable) => self.reason(of.tier, Reason::Policy),
                 Some(_) => Reason::Trial,
-                None => continue,
+                None => {
+                    chosen = self.choose(of, rng)?;
+                    continue;
+                }
             };
-            return Some((chosen.index, reason));
+            return Some((chosen.candidate, reason));
         }
         None
     }
@@ -173,18 +213,14 @@ impl Balancer {
     /// Any endpoint of `tier`, though it is skipped. If they all are, they are all tried again: else the first that works would get what was
     /// meant for all, until the others' time has come.
     #[cold]
-    fn in_panic(&self, tier: &Tier, ask: &Ask<'_>, rng: &mut Rng) -> Option<(usize, Reason)> {
-        let of = self.candidates(tier, ask, true)?;
+    fn in_panic<'a>(&'a self, tier: &'a Tier, fleet: &'a Fleet, ask: &'a Ask<'_>, rng: &mut Rng) -> Option<Found<'a>> {
+        let of = self.candidates(tier, fleet, ask, true)?;
         let chosen = self.choose(&of, rng)?;
-        let skips = || {
-            tier.members
-                .iter()
-                .map(|&index| self.members[index as usize].load.skip())
-        };
+        let skips = || tier.members.iter().map(|candidate| candidate.load.skip());
         if skips().all(|skip| skip.status(ask.now) == Status::Skipped) {
             skips().for_each(|skip| skip.due(ask.now));
         }
-        Some((chosen.index, self.reason(tier, Reason::Panic)))
+        Some((chosen.candidate, self.reason(tier, Reason::Panic)))
     }
 
     fn reason(&self, tier: &Tier, among_ready: Reason) -> Reason {
@@ -197,25 +233,34 @@ impl Balancer {
         }
     }
 
-    fn candidates<'a>(&'a self, tier: &'a Tier, ask: &Ask<'a>, panic: bool) -> Option<Candidates<'a>> {
+    #[inline]
+    fn candidates<'a>(
+        &'a self,
+        tier: &'a Tier,
+        fleet: &'a Fleet,
+        ask: &'a Ask<'a>,
+        panic: bool,
+    ) -> Option<Candidates<'a>> {
         if tier.is_empty() {
             return None;
         }
         Some(Candidates {
-            all: &self.members,
             tier,
-            now: ask.now,
-            tried: ask.tried,
+            fleet,
+            ask,
             panic,
             slow_start: self.easing.at(ask.now),
-            lasts: ask.lasts,
-            clock: self.fleet.as_ref()?.clock.load(Relaxed),
+            clock: fleet.clock.load(Relaxed),
         })
     }
 
-    fn choose(&self, of: &Candidates<'_>, rng: &mut Rng) -> Option<least::Chosen> {
-        let plain = |index| least::Chosen { index, floor: false };
-        let fleet = self.fleet.as_ref()?;
+    #[inline]
+    fn choose<'a>(&self, of: &Candidates<'a>, rng: &mut Rng) -> Option<least::Chosen<'a>> {
+        let plain = |candidate| least::Chosen {
+            candidate,
+            floor: false,
+        };
+        let fleet = of.fleet;
         match self.settings.policy {
             Policy::RoundRobin => round_robin::choose(of).map(plain),
             Policy::Random => crate::random::choose(of, rng).map(plain),
@@ -233,11 +278,23 @@ impl Balancer {
                 let cost = Adaptive {
                     of,
                     usual: fleet.latency_bits(),
-                    window: fleet.held_after(),
+                    window: fleet.window(),
                 };
                 least::choose(of, None, rng, &cost)
             }
         }
+    }
+}
+
+/// Opens the request at what was found in `tier`. Inlined, so that the pick is written where it is wanted: copying what was written just
+/// now costs more than writing it.
+#[inline]
+fn begin(tier: &Tier, (candidate, reason): Found<'_>, fleet: &Fleet, ask: &Ask<'_>) -> Pick {
+    Pick {
+        index: candidate.index as usize,
+        reason,
+        candidates: tier.len() as u32,
+        open: candidate.load.begin_in(fleet, ask.now),
     }
 }
 
@@ -253,7 +310,7 @@ struct Easing {
 
 impl Easing {
     /// Slow start while it matters, and the part of its share that the oldest endpoint has.
-    fn at(&self, now: Time) -> Option<(SlowStart, f32)> {
+    fn at(&self, now: Time) -> Option<(&SlowStart, f32)> {
         if now >= self.until {
             return None;
         }
@@ -261,14 +318,14 @@ impl Easing {
     }
 
     #[cold]
-    fn while_it_matters(&self, now: Time) -> Option<(SlowStart, f32)> {
-        let slow_start = self.slow_start?;
+    fn while_it_matters(&self, now: Time) -> Option<(&SlowStart, f32)> {
+        let slow_start = self.slow_start.as_ref()?;
         Some((slow_start, slow_start.share(self.oldest, now)))
     }
 }
 
 /// Notes who became ready just now, has it tried if it was skipped, and gives who is being eased in.
-fn begin(members: &[Member], before: Option<&Balancer>, settings: &Settings, now: Time) -> Easing {
+fn ease(members: &[Member], before: Option<&Balancer>, settings: &Settings, now: Time) -> Easing {
     let Some(before) = before else {
         return Easing::default();
     };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::average::{Average, bits, from_bits};
+use crate::young::Window;
 
 /// The shared state of a cluster's endpoints.
 #[derive(Debug, Default)]
@@ -55,6 +56,7 @@ impl Fleet {
     const HELD: f32 = 3.0;
     /// The shortest time after which a request is held.
     const HELD_MIN: Duration = Duration::from_millis(250);
+    const WINDOW_MIN: Window = Window::of_millis(Self::HELD_MIN.as_millis() as u32);
     /// Over which time peaks of latency fade, unless said otherwise.
     const DECAY: Duration = Duration::from_secs(10);
     /// How improbable a row of bad answers has to be by mere chance before it counts against an endpoint.
@@ -204,6 +206,14 @@ impl Fleet {
         match self.held_after.load(Relaxed) {
             0 => Self::HELD_MIN,
             millis => Duration::from_millis(millis.into()),
+        }
+    }
+
+    /// The same, for who counts them.
+    pub(crate) fn window(&self) -> Window {
+        match self.held_after.load(Relaxed) {
+            0 => Self::WINDOW_MIN,
+            millis => Window::of_millis(millis),
         }
     }
 

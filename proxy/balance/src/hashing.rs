@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::Open;
+use crate::candidates::Candidate;
 use crate::load::Bond;
 use crate::maglev::Maglev;
 use crate::pick::{Ask, Pick, Reason};
 use crate::ring::Ring;
 use crate::settings::{Hash, Member, Table};
+use crate::{Fleet, Open};
 
 /// How many places after a key's own are looked at before the policy decides.
 const STEPS: usize = 256;
@@ -20,8 +21,6 @@ pub(crate) struct Hashing {
     /// Whose table it is: identity and weight.
     of: Vec<(Arc<str>, u32)>,
     table: Arc<Built>,
-    /// The places among the members of those in the table.
-    places: Box<[u32]>,
     weights: u64,
 }
 
@@ -49,59 +48,65 @@ impl Hashing {
             weights: of.iter().map(|&(_, weight)| u64::from(weight)).sum(),
             of,
             table,
-            places: ready.into(),
         }
     }
 
-    /// The endpoint of `key`, or the first after it that is good and has room. `None` if there is none near.
-    pub(crate) fn pick(&self, key: u64, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
-        let own = match &*self.table {
-            Built::Nobody => return None,
-            Built::Ring(ring) => ring.at(key),
-            Built::Maglev(maglev) => maglev.at(key),
-        };
-        match self.begin(own, ask, members) {
-            Some(open) => Some(self.picked(own, Reason::Hash, open)),
-            None => self.overflow(key, own, ask, members),
+    /// The endpoint of `key` of those that the table was made of, where there is nothing to consider.
+    #[inline]
+    pub(crate) fn own<'a>(&self, key: u64, ask: &Ask<'_>, of: &'a [Candidate]) -> Option<&'a Candidate> {
+        if self.hash.bound.is_some() {
+            return None;
+        }
+        let own = of.get(self.at(key)? as usize)?;
+        (own.load.is_blameless(ask.now) && !ask.tried.contains(&own.load)).then_some(own)
+    }
+
+    #[inline]
+    fn at(&self, key: u64) -> Option<u32> {
+        match &*self.table {
+            Built::Nobody => None,
+            Built::Ring(ring) => Some(ring.at(key)),
+            Built::Maglev(maglev) => Some(maglev.at(key)),
+        }
+    }
+
+    /// The endpoint of `key`, or the first after it that is good and has room, of those that the table was made of. `None` if there is none near.
+    pub(crate) fn pick(&self, key: u64, ask: &Ask<'_>, of: &[Candidate], fleet: &Fleet) -> Option<Pick> {
+        let own = self.at(key)?;
+        match self.begin(own, ask, of, fleet) {
+            Some(open) => Some(picked(own, Reason::Hash, of, open)),
+            None => self.overflow(key, own, ask, of, fleet),
         }
     }
 
     #[cold]
-    fn overflow(&self, key: u64, own: u32, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
+    fn overflow(&self, key: u64, own: u32, ask: &Ask<'_>, of: &[Candidate], fleet: &Fleet) -> Option<Pick> {
+        let others = |places: &mut dyn Iterator<Item = u32>| {
+            let others = places.take(STEPS).filter(|place| *place != own);
+            others
+                .filter_map(|place| Some((place, self.begin(place, ask, of, fleet)?)))
+                .map(|(place, open)| picked(place, Reason::Overflow, of, open))
+                .next()
+        };
         match &*self.table {
             Built::Nobody => None,
-            Built::Ring(ring) => self.first(ring.from(key), own, ask, members),
-            Built::Maglev(maglev) => self.first(maglev.from(key), own, ask, members),
-        }
-    }
-
-    fn first(&self, places: impl Iterator<Item = u32>, own: u32, ask: &Ask<'_>, members: &[Member]) -> Option<Pick> {
-        let others = places.take(STEPS).filter(|place| *place != own);
-        others
-            .filter_map(|place| Some((place, self.begin(place, ask, members)?)))
-            .map(|(place, open)| self.picked(place, Reason::Overflow, open))
-            .next()
-    }
-
-    fn picked(&self, place: u32, reason: Reason, open: Open) -> Pick {
-        Pick {
-            index: self.places[place as usize] as usize,
-            reason,
-            candidates: self.places.len() as u32,
-            open,
+            Built::Ring(ring) => others(&mut ring.from(key)),
+            Built::Maglev(maglev) => others(&mut maglev.from(key)),
         }
     }
 
     /// Opens the request at the endpoint at `place`, if that is good and has room.
-    fn begin(&self, place: u32, ask: &Ask<'_>, members: &[Member]) -> Option<Open> {
-        let load = &members[self.places[place as usize] as usize].load;
+    fn begin(&self, place: u32, ask: &Ask<'_>, of: &[Candidate], fleet: &Fleet) -> Option<Open> {
+        let load = &of[place as usize].load;
         if ask.tried.contains(load) {
             return None;
         }
         let Some(percent) = self.hash.bound else {
-            return load.admit_bound(Bond::Key, ask.now).then(|| load.begin(ask.now));
+            return load
+                .admit_bound(Bond::Key, ask.now)
+                .then(|| load.begin_in(fleet, ask.now));
         };
-        let bound = self.bound(place, percent, load.fleet().open());
+        let bound = self.bound(place, percent, fleet.open());
         // Room first: a trial that is admitted is used up.
         let good = load.open() < bound && load.admit_bound(Bond::Key, ask.now);
         good.then(|| load.begin_below(bound, ask.now)).flatten()
@@ -112,6 +117,15 @@ impl Hashing {
         let weight = u64::from(self.of[place as usize].1);
         let share = (u64::from(open) + 1) * weight * u64::from(percent);
         u32::try_from(share.div_ceil(self.weights * 100)).unwrap_or(u32::MAX)
+    }
+}
+
+fn picked(place: u32, reason: Reason, of: &[Candidate], open: Open) -> Pick {
+    Pick {
+        index: of[place as usize].index as usize,
+        reason,
+        candidates: of.len() as u32,
+        open,
     }
 }
 

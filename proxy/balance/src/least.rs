@@ -3,11 +3,12 @@
 //! price (Mitzenmacher, "The power of two choices", 2001). They are distinct: drawn with replacement, a slow endpoint meets itself
 //! and wins (measured: 2.6 × instead of 1.7 × the ideal p99). Among equals the one whose turn is due first: ties rotate, by weight.
 
+use std::hint::select_unpredictable;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::Rng;
-use crate::candidates::Candidates;
+use crate::candidates::{Candidate, Candidates};
 use crate::settings::Policy;
 
 /// Up to this many endpoints all are looked at.
@@ -29,22 +30,28 @@ pub(crate) const TICKS: u64 = 1024;
 /// How an algorithm sees a candidate.
 pub(crate) trait Cost {
     /// What a request there costs.
-    fn cost(&self, index: usize) -> f32;
+    fn cost(&self, candidate: &Candidate) -> f32;
     /// For how long it may go unpicked.
-    fn patience(&self, _index: usize) -> Duration {
+    fn patience(&self, _candidate: &Candidate) -> Duration {
         FLOOR
     }
 }
 
 /// What was chosen.
-pub(crate) struct Chosen {
-    pub(crate) index: usize,
+pub(crate) struct Chosen<'a> {
+    pub(crate) candidate: &'a Candidate,
     /// Because it went without for too long.
     pub(crate) floor: bool,
 }
 
 /// The cheapest candidate of `choices` (of all, or two where they are many, unless given). `None` if none is usable.
-pub(crate) fn choose(of: &Candidates<'_>, choices: Option<u32>, rng: &mut Rng, cost: &impl Cost) -> Option<Chosen> {
+#[inline]
+pub(crate) fn choose<'a>(
+    of: &Candidates<'a>,
+    choices: Option<u32>,
+    rng: &mut Rng,
+    cost: &impl Cost,
+) -> Option<Chosen<'a>> {
     let few = of.tier.len() <= FULL_SCAN;
     let wanted = choices.unwrap_or(2).clamp(2, Policy::CHOICES_MAX) as usize;
     let sampled = if wanted >= of.tier.len() || (few && choices.is_none()) {
@@ -60,81 +67,94 @@ pub(crate) fn choose(of: &Candidates<'_>, choices: Option<u32>, rng: &mut Rng, c
             _ => sample(of, &mut [0; Policy::CHOICES_MAX as usize][..wanted], rng, cost),
         }
     };
-    let index = match sampled {
-        Some(index) => {
-            take_turn(of, index, 0);
-            index
+    let candidate = match sampled {
+        Some(candidate) => {
+            take_turn(of, candidate, 0);
+            candidate
         }
         None => match scan(of, cost)? {
-            Scanned::Starving(index) => return claim(of, index),
-            Scanned::Cheapest(index) => {
-                take_turn(of, index, 1);
-                index
+            Scanned::Starving(candidate) => return claim(of, candidate),
+            Scanned::Cheapest(candidate) => {
+                take_turn(of, candidate, 1);
+                candidate
             }
         },
     };
-    Some(Chosen { index, floor: false })
+    Some(Chosen {
+        candidate,
+        floor: false,
+    })
 }
 
 /// A starving endpoint, where it is its turn to be looked at: one after the other.
-fn look(of: &Candidates<'_>, cost: &impl Cost) -> Option<usize> {
+#[inline(never)]
+fn look<'a>(of: &Candidates<'a>, cost: &impl Cost) -> Option<&'a Candidate> {
     let place = (of.clock / LOOKS) % of.tier.len() as u64;
-    let index = of.tier.members[place as usize] as usize;
-    (of.usable(index) && starves(of, index, cost)).then_some(index)
+    let candidate = &of.tier.members[place as usize];
+    (of.usable(candidate) && starves(of, candidate, cost)).then_some(candidate)
 }
 
-enum Scanned {
-    Cheapest(usize),
-    Starving(usize),
+enum Scanned<'a> {
+    Cheapest(&'a Candidate),
+    Starving(&'a Candidate),
 }
 
-fn scan(of: &Candidates<'_>, cost: &impl Cost) -> Option<Scanned> {
-    let mut best: Option<(usize, f32, u64)> = None;
-    for index in of.iter() {
-        let turn = of.load(index).turn.load(Relaxed);
-        if is_behind(of, turn) && starves(of, index, cost) {
-            return Some(Scanned::Starving(index));
+#[inline(never)]
+fn scan<'a>(of: &Candidates<'a>, cost: &impl Cost) -> Option<Scanned<'a>> {
+    let mut best: Option<(&'a Candidate, f32, u64)> = None;
+    for candidate in of.iter() {
+        let turn = candidate.load.turn.load(Relaxed);
+        if is_behind(of, turn) && starves(of, candidate, cost) {
+            return Some(Scanned::Starving(candidate));
         }
-        let cost = cost.cost(index);
+        let cost = cost.cost(candidate);
         let better = best.is_none_or(|(_, least, due)| cost < least || (cost == least && turn < due));
         if better {
-            best = Some((index, cost, turn));
+            best = Some((candidate, cost, turn));
         }
     }
-    best.map(|(index, ..)| Scanned::Cheapest(index))
+    best.map(|(candidate, ..)| Scanned::Cheapest(candidate))
 }
 
 /// The cheaper of two distinct random ones; `None` if they are not to be had at once.
-fn better_of_two(of: &Candidates<'_>, rng: &mut Rng, cost: &impl Cost) -> Option<usize> {
+#[inline]
+fn better_of_two<'a>(of: &Candidates<'a>, rng: &mut Rng, cost: &impl Cost) -> Option<&'a Candidate> {
     let (a, b) = of.tier.draw_two(rng);
-    if a == b || !of.usable(a) || !of.usable(b) {
+    if std::ptr::eq(a, b) || !of.usable(a) || !of.usable(b) {
         return None;
     }
     let (cost_a, cost_b) = (cost.cost(a), cost.cost(b));
-    let turn = |index| of.load(index).turn.load(Relaxed);
-    let is_b = cost_b < cost_a || (cost_b == cost_a && turn(b) < turn(a));
-    Some(if is_b { b } else { a })
+    let turn = |candidate: &Candidate| candidate.load.turn.load(Relaxed);
+    Some(if cost_a == cost_b {
+        // Which it is can't be foreseen, and a wrong guess costs more than a comparison.
+        select_unpredictable(turn(b) < turn(a), b, a)
+    } else if cost_b < cost_a {
+        b
+    } else {
+        a
+    })
 }
 
 /// The cheapest of as many distinct random ones as `seen` has room for; `None` if none of those drawn is usable.
-fn sample(of: &Candidates<'_>, seen: &mut [u32], rng: &mut Rng, cost: &impl Cost) -> Option<usize> {
+#[inline(never)]
+fn sample<'a>(of: &Candidates<'a>, seen: &mut [u32], rng: &mut Rng, cost: &impl Cost) -> Option<&'a Candidate> {
     let mut drawn = 0;
     let mut redraws = 0;
-    let mut best: Option<(usize, f32, u64)> = None;
+    let mut best: Option<(&'a Candidate, f32, u64)> = None;
     while drawn < seen.len() && redraws < REDRAWS {
-        let index = of.tier.draw(rng);
-        if seen[..drawn].contains(&(index as u32)) || !of.usable(index) {
+        let candidate = of.tier.draw(rng);
+        if seen[..drawn].contains(&candidate.index) || !of.usable(candidate) {
             redraws += 1;
             continue;
         }
-        seen[drawn] = index as u32;
+        seen[drawn] = candidate.index;
         drawn += 1;
-        let (cost, turn) = (cost.cost(index), of.load(index).turn.load(Relaxed));
+        let (cost, turn) = (cost.cost(candidate), candidate.load.turn.load(Relaxed));
         if best.is_none_or(|(_, least, due)| cost < least || (cost == least && turn < due)) {
-            best = Some((index, cost, turn));
+            best = Some((candidate, cost, turn));
         }
     }
-    best.map(|(index, ..)| index)
+    best.map(|(candidate, ..)| candidate)
 }
 
 /// Whether so many picks passed it by that it may be starving.
@@ -142,26 +162,27 @@ fn is_behind(of: &Candidates<'_>, turn: u64) -> bool {
     of.clock * TICKS > turn + (FLOOR_ROUNDS * of.tier.round * TICKS as f32) as u64
 }
 
-fn starves(of: &Candidates<'_>, index: usize, cost: &impl Cost) -> bool {
-    is_behind(of, of.load(index).turn.load(Relaxed)) && of.unpicked(index) >= cost.patience(index)
+fn starves(of: &Candidates<'_>, candidate: &Candidate, cost: &impl Cost) -> bool {
+    is_behind(of, candidate.load.turn.load(Relaxed)) && of.unpicked(candidate) >= cost.patience(candidate)
 }
 
 /// Takes a starving endpoint.
-fn claim(of: &Candidates<'_>, index: usize) -> Option<Chosen> {
-    take_turn(of, index, 0);
-    Some(Chosen { index, floor: true })
+fn claim<'a>(of: &Candidates<'a>, candidate: &'a Candidate) -> Option<Chosen<'a>> {
+    take_turn(of, candidate, 0);
+    Some(Chosen { candidate, floor: true })
 }
 
 /// Its next turn is due when it has waited for its share of picks. What it waited too long is made up for, if that was not more than
 /// so many of its turns; more, and it was left alone for a reason.
-fn take_turn(of: &Candidates<'_>, index: usize, made_up: u64) {
-    let load = of.load(index);
+#[inline]
+fn take_turn(of: &Candidates<'_>, candidate: &Candidate, made_up: u64) {
+    let load = &candidate.load;
     // Threads that pick at once may count as one: it is a clock, not a count, and cheaper so.
-    load.fleet().clock.store(of.clock + 1, Relaxed);
+    of.fleet.clock.store(of.clock + 1, Relaxed);
     let now = of.clock * TICKS;
     let wait = match of.tier.wait {
         Some(wait) if of.slow_start.is_none() => wait,
-        _ => (of.tier.round / of.weight(index) * TICKS as f32) as u64,
+        _ => (of.tier.round / of.weight(candidate) * TICKS as f32) as u64,
     };
     let due = load.turn.load(Relaxed).min(now);
     let begin = if now - due > made_up * wait { now } else { due };

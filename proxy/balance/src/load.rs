@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::average::Average;
 use crate::peak::Peak;
 use crate::waiting::Waiting;
-use crate::young::{Ticket, Young};
+use crate::young::{Ticket, Window, Young};
 use crate::{Fleet, Skip, Status, Time};
 
 /// Open requests, picks, evidence and skip state of one endpoint.
@@ -95,10 +95,10 @@ impl Load {
     /// Open requests that were opened so lately that the endpoint must be at work on them; `None` under algorithms that don't ask.
     pub fn young(&self, now: Time) -> Option<u32> {
         let asked = self.fleet.counts_young();
-        asked.then(|| self.young.count(now, self.fleet.held_after()))
+        asked.then(|| self.young.count(now, self.fleet.window()))
     }
 
-    pub(crate) fn young_within(&self, now: Time, window: Duration) -> u32 {
+    pub(crate) fn young_within(&self, now: Time, window: Window) -> u32 {
         self.young.count(now, window)
     }
 
@@ -158,6 +158,12 @@ impl Load {
         waiting >= Fleet::ROW_MIN && waiting >= self.fleet.late_in_a_row() && since > self.fleet.overdue().max(least)
     }
 
+    /// Whether nothing at all speaks against it, as nearly always.
+    #[inline]
+    pub(crate) fn is_blameless(&self, now: Time) -> bool {
+        self.skip.is_clear() && !self.waiting.is_longer(Fleet::LATE_MIN, now)
+    }
+
     /// What may be done with it now. Where most of what the fleet answers is failures, nobody is to blame for them.
     pub(crate) fn status(&self, now: Time) -> Status {
         match self.skip.status(now) {
@@ -194,28 +200,33 @@ impl Load {
 
     /// Counts a request there until the guard is dropped.
     pub fn begin(self: &Arc<Self>, now: Time) -> Open {
+        self.begin_in(&self.fleet, now)
+    }
+
+    /// The same for who has its fleet at hand.
+    pub(crate) fn begin_in(self: &Arc<Self>, fleet: &Fleet, now: Time) -> Open {
         let before = self.counts.fetch_add(Self::PICK, Relaxed);
-        self.begun(before, now)
+        self.begun(fleet, before, now)
     }
 
     /// Counts a request there if fewer than `bound` are open.
     pub(crate) fn begin_below(self: &Arc<Self>, bound: u32, now: Time) -> Option<Open> {
         let below = |counts| (open(counts) < bound).then(|| counts.wrapping_add(Self::PICK));
         let before = self.counts.fetch_update(Relaxed, Relaxed, below).ok()?;
-        Some(self.begun(before, now))
+        Some(self.begun(&self.fleet, before, now))
     }
 
-    fn begun(self: &Arc<Self>, before: u64, now: Time) -> Open {
-        let bounded = self.fleet.is_bounded();
+    fn begun(self: &Arc<Self>, fleet: &Fleet, before: u64, now: Time) -> Open {
+        let bounded = fleet.is_bounded();
         if bounded {
-            self.fleet.opened();
+            fleet.opened();
         }
-        let young = self.fleet.counts_young();
+        let young = fleet.counts_young();
         self.picked.store(now.as_micros(), Relaxed);
         self.waiting.sent(now);
         Open {
             number: Cell::new(Some((before >> Self::OPEN_BITS) + 1)),
-            young: Cell::new(young.then(|| self.young.open(now, self.fleet.held_after()))),
+            young: Cell::new(young.then(|| self.young.open(now, fleet.window()))),
             bounded,
             began: now,
             load: Arc::clone(self),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::candidates::Candidates;
+use crate::candidates::{Candidate, Candidates};
 use crate::least::Cost;
 
 /// How many are compared unless said otherwise.
@@ -20,9 +20,10 @@ pub(crate) struct PeakEwma<'a> {
 }
 
 impl Cost for PeakEwma<'_> {
-    fn cost(&self, index: usize) -> f32 {
-        let load = self.of.load(index);
-        let latency = load.peak.read(self.of.now, self.decay).unwrap_or(self.usual);
-        latency * (load.open() + 1) as f32 / self.of.weight(index)
+    #[inline]
+    fn cost(&self, candidate: &Candidate) -> f32 {
+        let load = &candidate.load;
+        let latency = load.peak.read(self.of.ask.now, self.decay).unwrap_or(self.usual);
+        latency * (load.open() + 1) as f32 / self.of.weight(candidate)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::candidates::Candidates;
+use crate::candidates::{Candidate, Candidates};
 
 /// One turn of an endpoint, in the parts in which it is saved up.
 const WHOLE: u32 = 1 << 16;
@@ -14,31 +14,35 @@ const PASSED: usize = 8;
 
 /// Takes the next turn of a usable endpoint. A turn that falls on an unusable one is used up, so that the turns of the others stay equally
 /// spaced; one that is eased in uses the part of its turns that is its share, unless there is no other. `None` if none is usable.
-pub(crate) fn choose(of: &Candidates<'_>) -> Option<usize> {
+pub(crate) fn choose<'a>(of: &Candidates<'a>) -> Option<&'a Candidate> {
     let order = &of.tier.order;
     let turns = order.len() * if of.slow_start.is_some() { PASSED } else { 1 };
     let mut ticket = 0;
     for _ in 0..turns {
         ticket = of.tier.turn.fetch_add(1, Relaxed);
         let place = order[(ticket % order.len() as u64) as usize];
-        let index = of.tier.members[place as usize] as usize;
-        if of.usable(index) && has_turn(of, index) {
-            return Some(index);
+        let candidate = &of.tier.members[place as usize];
+        if of.usable(candidate) && has_turn(of, candidate) {
+            return Some(candidate);
         }
     }
     // Nobody saved up a turn yet, or other threads took all that would have been good for us: not always the same endpoint.
-    let calls = ticket as usize / turns.max(1);
+    of_usable(of, ticket as usize / turns.max(1))
+}
+
+#[cold]
+fn of_usable<'a>(of: &Candidates<'a>, calls: usize) -> Option<&'a Candidate> {
     of.iter().nth(calls % of.iter().count().max(1))
 }
 
 /// Whether an endpoint that is being eased in has saved up a whole turn.
-fn has_turn(of: &Candidates<'_>, index: usize) -> bool {
-    let share = of.share(index);
+fn has_turn(of: &Candidates<'_>, candidate: &Candidate) -> bool {
+    let share = of.share(candidate);
     if share >= 1.0 {
         return true;
     }
     let part = (share * WHOLE as f32) as u32;
-    let saved = of.load(index).credit.fetch_add(part, Relaxed);
+    let saved = candidate.load.credit.fetch_add(part, Relaxed);
     // One thread alone sees the sum pass a whole turn.
     saved / WHOLE != saved.wrapping_add(part) / WHOLE
 }

@@ -59,6 +59,12 @@ impl Skip {
     /// The longest that failures skip an endpoint.
     pub const MAX: Duration = Duration::from_secs(30);
 
+    /// Whether nothing is known against the endpoint.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+
     /// What may be done with the endpoint at `now`.
     pub fn status(&self, now: Time) -> Status {
         match self.0.load(Relaxed) {

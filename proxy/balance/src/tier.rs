@@ -1,16 +1,18 @@
 //! Endpoints among which an algorithm chooses: those of one role, and of one zone where zones matter. Made once for each change.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::alias::Alias;
+use crate::candidates::Candidate;
 use crate::settings::{Member, Policy};
 use crate::{Rng, sequence};
 
 /// A group of members.
 #[derive(Debug)]
 pub(crate) struct Tier {
-    /// Their places among all members, ascending.
-    pub(crate) members: Box<[u32]>,
+    /// In the order of all members.
+    pub(crate) members: Box<[Candidate]>,
     /// Round robin's order: places in `members`. Empty for other algorithms.
     pub(crate) order: Box<[u32]>,
     /// Round robin's next turn.
@@ -27,7 +29,7 @@ impl Tier {
     /// The tier of the members at `places`. Its turn goes on where that of `before` stood, else it begins at random.
     pub(crate) fn new(
         members: &[Member],
-        places: Vec<u32>,
+        places: &[u32],
         policy: Policy,
         before: Option<(&[Member], &Tier)>,
         rng: &mut Rng,
@@ -52,11 +54,16 @@ impl Tier {
             None if order.is_empty() => 0,
             None => sequence::start(&order, places.len(), rng),
         };
+        let candidate = |(&index, &weight): (&u32, &u32)| Candidate {
+            load: Arc::clone(&members[index as usize].load),
+            index,
+            weight: weight as f32,
+        };
         Tier {
             alias: (!even).then(|| Alias::new(&weights.iter().map(|&w| f64::from(w)).collect::<Vec<_>>())),
             round: total as f32,
             wait: even.then(|| places.len() as u64 * crate::least::TICKS),
-            members: places.into(),
+            members: places.iter().zip(&weights).map(candidate).collect(),
             order,
             turn: AtomicU64::new(turn as u64),
         }
@@ -73,7 +80,7 @@ impl Tier {
     /// The member whose turn is next.
     fn next(&self) -> Option<usize> {
         let turn = self.turn.load(Relaxed).checked_rem(self.order.len() as u64)?;
-        Some(self.members[self.order[turn as usize] as usize] as usize)
+        Some(self.members[self.order[turn as usize] as usize].index as usize)
     }
 
     /// Where in an order of `length` as much of a round is over as of the present one here.
@@ -83,20 +90,22 @@ impl Tier {
     }
 
     /// Two random members, distinct where all weigh the same. There are at least two.
-    pub(crate) fn draw_two(&self, rng: &mut Rng) -> (usize, usize) {
+    #[inline]
+    pub(crate) fn draw_two(&self, rng: &mut Rng) -> (&Candidate, &Candidate) {
         let (a, b) = match &self.alias {
             Some(alias) => (alias.draw(rng), alias.draw(rng)),
             None => rng.two_below(self.members.len()),
         };
-        (self.members[a] as usize, self.members[b] as usize)
+        (&self.members[a], &self.members[b])
     }
 
     /// A random member, by weight.
-    pub(crate) fn draw(&self, rng: &mut Rng) -> usize {
+    #[inline]
+    pub(crate) fn draw(&self, rng: &mut Rng) -> &Candidate {
         let place = match &self.alias {
             Some(alias) => alias.draw(rng),
             None => rng.below(self.members.len()),
         };
-        self.members[place] as usize
+        &self.members[place]
     }
 }

@@ -2,13 +2,28 @@
 //! streams, sockets, which cost an endpoint little. Two words; a request is in one of them, or too old to be counted.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use crate::Time;
 
 /// Counts of open requests by the time at which they were opened: two spans of time, the newer one still growing.
 #[derive(Debug, Default)]
 pub(crate) struct Young([AtomicU64; 2]);
+
+/// For how long a request is young, in milliseconds: at most 6 days, so that ages don't wrap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window(u32);
+
+impl Window {
+    const MAX: u32 = 1 << 29;
+
+    pub(crate) const fn of_millis(millis: u32) -> Self {
+        match millis {
+            0 => Window(1),
+            1..=Self::MAX => Window(millis),
+            _ => Window(Self::MAX),
+        }
+    }
+}
 
 /// Where a request was counted.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +60,8 @@ impl Span {
 
 impl Young {
     /// Counts a request that opens now. A span grows for as long as `window`.
-    pub(crate) fn open(&self, now: Time, window: Duration) -> Ticket {
-        let (now, window) = (millis(now), window_millis(window));
+    pub(crate) fn open(&self, now: Time, window: Window) -> Ticket {
+        let (now, Window(window)) = (millis(now), window);
         loop {
             let words = [self.0[0].load(Relaxed), self.0[1].load(Relaxed)];
             let spans = words.map(Span::from_word);
@@ -90,8 +105,8 @@ impl Young {
     }
 
     /// Open requests that are younger than `window` for sure, and none that is older than twice that.
-    pub(crate) fn count(&self, now: Time, window: Duration) -> u32 {
-        let (now, window) = (millis(now), window_millis(window));
+    pub(crate) fn count(&self, now: Time, window: Window) -> u32 {
+        let (now, Window(window)) = (millis(now), window);
         let spans = [0, 1].map(|slot| Span::from_word(self.0[slot].load(Relaxed)));
         spans.iter().filter(|s| s.age(now) < 2 * window).map(|s| s.count).sum()
     }
@@ -101,17 +116,12 @@ fn millis(now: Time) -> u32 {
     (now.as_micros() / 1000) as u32
 }
 
-/// At most 6 days, so that ages don't wrap.
-fn window_millis(window: Duration) -> u32 {
-    u32::try_from(window.as_millis()).unwrap_or(u32::MAX).clamp(1, 1 << 29)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WINDOW: Duration = Duration::from_millis(250);
+    const WINDOW: Window = Window::of_millis(250);
 
     fn at(millis: u64) -> Time {
         Time::from_micros(millis * 1000)

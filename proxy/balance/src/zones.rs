@@ -66,7 +66,7 @@ impl Zones {
             .into_iter()
             .map(|(name, places)| {
                 let before = before.and_then(|(old, zones)| Some((old, zones.tier(name)?)));
-                (name.into(), Tier::new(members, places, policy, before, rng))
+                (name.into(), Tier::new(members, &places, policy, before, rng))
             })
             .collect();
         Some(Zones {
