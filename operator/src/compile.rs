@@ -109,18 +109,17 @@ fn ports(
         pods.add(&set);
         compiled.resources.extend([
             Resource::Listener(Listener {
-                name: name.clone(),
-                address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.listen)),
-                routes: name.clone(),
-                header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-                idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
                 trusted_hops: trusted_hops.clone(),
+                ..Listener::new(
+                    name.clone(),
+                    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.listen)),
+                    name.clone(),
+                )
             }),
             Resource::Routes(routes(&name, balancing)),
             Resource::Cluster(Cluster {
-                name: name.clone(),
                 balancing: balancing.clone(),
-                connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
+                ..Cluster::new(name.clone())
             }),
             Resource::Endpoints(set),
         ]);
@@ -137,10 +136,8 @@ fn routes(name: &ResourceName, balancing: &Balancing) -> RouteTable {
             name: "app".to_owned(),
             domains: vec!["*".to_owned()],
             routes: vec![Route {
-                prefix: "/".to_owned(),
-                cluster: name.clone(),
-                response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
                 hash_on: hash_on(balancing),
+                ..Route::new("/", name.clone())
             }],
         }],
     }

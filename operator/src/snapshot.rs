@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
 use sha2::{Digest, Sha256};
-use tenbin_model::{Kind, Resource, ResourceName, xds};
+use tenbin_model::{Kind, Resource, ResourceName, Target, xds};
 
 /// The version of a resource: a hash of its wire form, so that every operator replica gives the same content the same version
 /// and a proxy that moves between them is sent nothing anew.
@@ -75,14 +75,16 @@ fn version(bytes: &[u8]) -> Version {
 
 fn names(resource: &Resource) -> Vec<ResourceName> {
     match resource {
-        Resource::Listener(listener) => vec![listener.routes.clone()],
+        Resource::Listener(listener) => match &listener.target {
+            Target::Http(named) | Target::Tcp(named) => vec![named.clone()],
+        },
         Resource::Routes(table) => {
             let routes = table.hosts.iter().flat_map(|host| &host.routes);
             let clusters: BTreeSet<&ResourceName> = routes.map(|route| &route.cluster).collect();
             clusters.into_iter().cloned().collect()
         }
         Resource::Cluster(cluster) => cluster.keys().cloned().into_iter().collect(),
-        Resource::Keys(_) | Resource::Endpoints(_) => Vec::new(),
+        Resource::Keys(_) | Resource::Certificate(_) | Resource::Endpoints(_) => Vec::new(),
     }
 }
 
@@ -96,12 +98,12 @@ mod tests {
 
     fn cluster(name: &str, seconds: u64) -> Resource {
         Resource::Cluster(Cluster {
-            name: ResourceName::parse("name", name).unwrap(),
             balancing: Balancing {
                 policy: Policy::RoundRobin,
                 ..Balancing::default()
             },
             connect_timeout: Duration::from_secs(seconds),
+            ..Cluster::new(ResourceName::parse("name", name).unwrap())
         })
     }
 

@@ -372,11 +372,13 @@ fn model(resources: &[Resource]) -> Value {
         let name = format!("{:?} {}", resource.kind(), resource.name());
         let line = match resource {
             Resource::Listener(l) if l.trusted_hops.is_empty() => {
-                json!(format!("{} routes by {}", l.address, l.routes))
+                json!(format!("{} routes by {}", l.address, target(&l.target)))
             }
             Resource::Listener(l) => json!(format!(
                 "{} routes by {} trusts {:?}",
-                l.address, l.routes, l.trusted_hops
+                l.address,
+                target(&l.target),
+                l.trusted_hops
             )),
             Resource::Routes(r) => {
                 let hosts = r.hosts.iter().flat_map(|h| h.routes.iter().map(move |r| (h, r)));
@@ -395,6 +397,7 @@ fn model(resources: &[Resource]) -> Value {
             }
             Resource::Cluster(c) if c.balancing == Balancing::default() => json!("adaptive"),
             Resource::Cluster(c) => json!(format!("{:?}", c.balancing)),
+            Resource::Certificate(c) => json!(format!("{c:?}")),
             Resource::Keys(k) => json!(format!("{:?}", k.keys)),
             Resource::Endpoints(e) => json!(
                 e.endpoints
@@ -422,4 +425,10 @@ fn model(resources: &[Resource]) -> Value {
         assert!(lines.insert(name.clone(), line).is_none(), "{name} twice");
     }
     json!(lines)
+}
+
+fn target(target: &tenbin_model::Target) -> &str {
+    match target {
+        tenbin_model::Target::Http(name) | tenbin_model::Target::Tcp(name) => name.as_str(),
+    }
 }

@@ -142,7 +142,7 @@ impl Session {
             && self.follows(Kind::Listener, Kind::Routes, snapshot)
             && self.follows(Kind::Routes, Kind::Cluster, snapshot)
             && self.follows(Kind::Routes, Kind::Endpoints, snapshot)
-            && (!self.kinds[Kind::Keys as usize].started() || self.follows(Kind::Cluster, Kind::Keys, snapshot))
+            && (!self.kinds[Kind::Secret as usize].started() || self.follows(Kind::Cluster, Kind::Secret, snapshot))
     }
 
     /// All that resources of kind `from` name has been asked for: the client does not stand in the middle of its first round.
@@ -202,7 +202,7 @@ impl Session {
             Kind::Listener => &[],
             Kind::Routes => &[Kind::Listener],
             Kind::Cluster => &[Kind::Listener, Kind::Routes],
-            Kind::Endpoints | Kind::Keys => &[Kind::Listener, Kind::Routes, Kind::Cluster],
+            Kind::Endpoints | Kind::Secret => &[Kind::Listener, Kind::Routes, Kind::Cluster],
         };
         users.iter().all(|user| self.is_quiet(*user, snapshot))
     }
@@ -239,7 +239,7 @@ impl Session {
 
     /// The keys that the cluster names are settled, for a client that follows keys at all: an Envoy does not.
     fn keys_are_ready(&self, cluster: &ResourceName, snapshot: &AppSnapshot) -> bool {
-        let keys = &self.kinds[Kind::Keys as usize];
+        let keys = &self.kinds[Kind::Secret as usize];
         let named = snapshot.get(Kind::Cluster, cluster).map(|entry| entry.names.as_slice());
         let mut named = named.unwrap_or_default().iter();
         named.all(|name| keys.progress(name) != Progress::Waiting)

@@ -82,9 +82,9 @@ fn endpoint_sets() -> impl Strategy<Value = Resource> {
 fn clusters() -> impl Strategy<Value = Resource> {
     (names(), balancings(), times()).prop_map(|(name, balancing, connect_timeout)| {
         Resource::Cluster(Cluster {
-            name,
             balancing,
             connect_timeout,
+            ..Cluster::new(name)
         })
     })
 }
@@ -177,23 +177,23 @@ fn listeners() -> impl Strategy<Value = Resource> {
     let all = (names(), addresses(), names(), times(), times(), hops);
     all.prop_map(|(name, address, routes, header, idle, trusted_hops)| {
         Resource::Listener(Listener {
-            name,
-            address,
-            routes,
             header_timeout: header,
             idle_timeout: idle,
             trusted_hops,
+            ..Listener::new(name, address, routes)
         })
     })
 }
 
 fn tables() -> impl Strategy<Value = Resource> {
     let fields = ("/[a-z/]{0,20}", names(), times(), option::of(route_keys()));
-    let route = fields.prop_map(|(prefix, cluster, response_timeout, hash_on)| Route {
-        prefix,
-        cluster,
-        response_timeout,
+    let route = fields.prop_map(|(prefix, cluster, request, hash_on)| Route {
+        timeouts: tenbin_model::Timeouts {
+            request,
+            ..tenbin_model::Timeouts::default()
+        },
         hash_on,
+        ..Route::new(prefix, cluster)
     });
     let domains = prop_oneof![Just("*".to_owned()), "[a-z]{1,8}(\\.[a-z]{1,8}){0,2}"];
     // Domains and names are unique in the table: one set, dealt out to hosts of one or two domains.
@@ -261,14 +261,11 @@ proptest! {
 }
 
 fn listener() -> XdsListener {
-    let listener = Listener {
-        name: name("shop/hello/http"),
-        address: "0.0.0.0:15080".parse().unwrap(),
-        routes: name("shop/hello/http"),
-        header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-        idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
-        trusted_hops: Vec::new(),
-    };
+    let listener = Listener::new(
+        name("shop/hello/http"),
+        "0.0.0.0:15080".parse().unwrap(),
+        name("shop/hello/http"),
+    );
     listener.to_xds()
 }
 
@@ -284,12 +281,11 @@ fn with_manager(listener: &mut XdsListener, change: impl FnOnce(&mut HttpConnect
 
 fn cluster() -> Cluster {
     Cluster {
-        name: name("shop/hello/http"),
         balancing: Balancing {
             policy: Policy::Adaptive,
             ..Balancing::default()
         },
-        connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
+        ..Cluster::new(name("shop/hello/http"))
     }
 }
 
@@ -315,10 +311,11 @@ fn table(prefix: &str, seconds: u64) -> RouteTable {
             name: "all".to_owned(),
             domains: vec!["*".to_owned()],
             routes: vec![Route {
-                prefix: prefix.to_owned(),
-                cluster: name("shop/hello/http"),
-                response_timeout: Duration::from_secs(seconds),
-                hash_on: None,
+                timeouts: tenbin_model::Timeouts {
+                    request: Duration::from_secs(seconds),
+                    ..tenbin_model::Timeouts::default()
+                },
+                ..Route::new(prefix, name("shop/hello/http"))
             }],
         }],
     }
@@ -688,8 +685,8 @@ fn a_route_without_our_timeout_has_the_default() {
     xds.virtual_hosts[0].routes[0].metadata = None;
     let read = RouteTable::from_xds(&xds).unwrap();
     assert_eq!(
-        read.hosts[0].routes[0].response_timeout,
-        Route::DEFAULT_RESPONSE_TIMEOUT
+        read.hosts[0].routes[0].timeouts.request,
+        tenbin_model::Timeouts::default().request
     );
 }
 

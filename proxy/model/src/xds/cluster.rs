@@ -59,13 +59,13 @@ impl Cluster {
         parts::unsupported("load_balancing_policy", xds.load_balancing_policy.is_some())?;
         parts::unsupported("lb_subset_config", xds.lb_subset_config.is_some())?;
         Ok(Cluster {
-            name,
             balancing: balancing::from_xds(xds)?,
             connect_timeout: parts::from_duration(
                 "connect_timeout",
                 xds.connect_timeout.as_ref(),
                 Cluster::DEFAULT_CONNECT_TIMEOUT,
             )?,
+            ..Cluster::new(name)
         })
     }
 }

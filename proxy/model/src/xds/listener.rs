@@ -32,7 +32,10 @@ impl Listener {
             stat_prefix: self.name.as_str().to_owned(),
             route_specifier: Some(RouteSpecifier::Rds(Rds {
                 config_source: Some(parts::ads()),
-                route_config_name: self.routes.as_str().to_owned(),
+                route_config_name: match &self.target {
+                    crate::Target::Http(name) | crate::Target::Tcp(name) => name.as_str(),
+                }
+                .to_owned(),
             })),
             http_filters: vec![HttpFilter {
                 name: "envoy.filters.http.router".to_owned(),
@@ -145,12 +148,10 @@ fn manager_fields(
         Listener::DEFAULT_IDLE_TIMEOUT,
     )?;
     Ok(Listener {
-        name,
-        address,
-        routes,
         header_timeout,
         idle_timeout,
         trusted_hops: from_detection(&manager.original_ip_detection_extensions)?,
+        ..Listener::new(name, address, routes)
     })
 }
 

@@ -16,7 +16,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::google::protobuf::Duration as ProtoDuration;
 
 use super::parts;
-use crate::{FieldError, HashKey, ResourceName, Route, RouteTable, VirtualHost, bounds};
+use crate::{FieldError, HashKey, ResourceName, Route, RouteTable, Timeouts, VirtualHost, bounds};
 
 /// The field of our metadata with a route's response timeout, in the text form of protobuf durations: `60s`, `0.250000000s`.
 const RESPONSE_TIMEOUT: &str = "response_timeout";
@@ -125,7 +125,7 @@ impl Route {
             })),
             metadata: Some(parts::to_metadata(
                 RESPONSE_TIMEOUT,
-                parts::to_text(self.response_timeout),
+                parts::to_text(self.timeouts.request),
             )),
             ..XdsRoute::default()
         }
@@ -166,17 +166,22 @@ impl Route {
         parts::unsupported("route (a rewrite)", rewrites)?;
         let (path, text) = parts::from_metadata("metadata", xds.metadata.as_ref(), RESPONSE_TIMEOUT)?;
         Ok(Route {
-            prefix: bounds::prefix("match.prefix", prefix)?,
-            cluster: ResourceName::parse("route.cluster", cluster)?,
-            response_timeout: response_timeout(&path, text)?,
+            timeouts: Timeouts {
+                request: request_timeout(&path, text)?,
+                ..Timeouts::default()
+            },
             hash_on: action.hash_policy.first().and_then(from_hash_policy),
+            ..Route::new(
+                bounds::prefix("match.prefix", prefix)?,
+                ResourceName::parse("route.cluster", cluster)?,
+            )
         })
     }
 }
 
-fn response_timeout(path: &str, text: Option<&str>) -> Result<Duration, FieldError> {
+fn request_timeout(path: &str, text: Option<&str>) -> Result<Duration, FieldError> {
     let Some(text) = text else {
-        return Ok(Route::DEFAULT_RESPONSE_TIMEOUT);
+        return Ok(Timeouts::default().request);
     };
     bounds::timeout(path, parts::from_text(path, text)?)
 }
