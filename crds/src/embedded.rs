@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::rules;
+
 /// Longest name of an object or a key (Kubernetes' own limit), also for strings that have no limit of their own.
 const NAME_MAX: usize = 253;
 /// Longest value of a variable, and longest message of a condition.
@@ -117,6 +119,45 @@ pub(crate) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [{
             "rule": "type(self) == int ? self >= 0 && self <= 5000 : self.matches('^(100|[1-9]?[0-9])%$')",
             "message": "must be a number from 0 to 5000 or a percentage from 0% to 100%, for example 1 or 25%",
+        }],
+    })
+}
+
+/// Statuses that tell of a failure, none twice.
+pub(crate) fn statuses(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": FEW,
+        "x-kubernetes-list-type": "set",
+        "items": { "type": "integer", "format": "int32", "minimum": 400, "maximum": 599 },
+    })
+}
+
+/// A time as in the Gateway API (GEP-2257), 1 ms to 10 s.
+pub(crate) fn seconds(_: &mut SchemaGenerator) -> Schema {
+    time("10s")
+}
+
+/// The same, to 1 h.
+pub(crate) fn hour(_: &mut SchemaGenerator) -> Schema {
+    time("1h")
+}
+
+/// The same, to 24 h.
+pub(crate) fn day(_: &mut SchemaGenerator) -> Schema {
+    time("24h")
+}
+
+/// A text that is no time at all is told by the rule too, in words.
+fn time(most: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": rules::TIME,
+        "nullable": false,
+        "x-kubernetes-validations": [{
+            "rule": format!("self.matches('{}') && duration(self) >= duration('1ms') && duration(self) <= duration('{most}')", rules::TIME),
+            "message": format!("must be a time of 1ms to {most}, as 500ms, 2s or 1m30s"),
         }],
     })
 }

@@ -8,7 +8,10 @@
 mod affinity;
 mod balancing;
 mod embedded;
+mod port;
 mod probe;
+mod proxy;
+mod resilience;
 mod rollout;
 mod rules;
 mod spec;
@@ -16,9 +19,12 @@ mod status;
 
 pub use affinity::{Affinity, AffinityType, Cookie, HeaderKey, IssuedBy, OnDead, OnDrain, QueryParamKey, SameSite};
 pub use balancing::{Algorithm, AlgorithmConfig, SlowStart, SourceIp, TrafficDistribution};
+pub use port::{AppPort, AppProtocol, PortTls};
 pub use probe::{GrpcProbe, HealthProbe, HttpProbe, TcpProbe};
+pub use proxy::{AccessLog, AccessLogFormat, ProxySpec};
+pub use resilience::{Limits, Resilience, Retries, RetryOn, Timeouts};
 pub use rollout::Rollout;
-pub use spec::{AppPort, AppProtocol, BalancedApp, BalancedAppSpec, ProxySpec};
+pub use spec::{BalancedApp, BalancedAppSpec};
 pub use status::{BalancedAppStatus, EndpointCounts, ProxyCounts};
 
 /// The API group of all our resources, and the prefix of our labels and annotations.

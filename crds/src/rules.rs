@@ -1,7 +1,18 @@
 //! The rules of balancing and affinity, in the API server's expression language (CEL): what goes together. Each message names the
 //! field, its value and what would be accepted. What a value alone may be stands at its field.
 
+mod ports;
+mod resilience;
+
 use kube::core::{Message, Rule};
+pub(crate) use ports::{
+    ca_bundle, connections_have_no_requests, served_by_header, server_name, tls_is_read,
+    tls_is_there_where_it_is_spoken,
+};
+pub(crate) use resilience::{
+    TIME, a_queue_needs_a_limit, a_try_is_no_longer_than_its_request, any_method_needs_a_condition,
+    conditions_need_tries, on_timeout_needs_a_time,
+};
 
 /// The affinity of the spec is a key to hash.
 const KEYED: &str = "(has(self.affinity) && (self.affinity.type in ['SourceIP', 'Header', 'QueryParam', 'Path'] \

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, LocalObjectReference, ResourceRequirements};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Affinity, Algorithm, AlgorithmConfig, BalancedAppStatus, HealthProbe, Rollout, TrafficDistribution, embedded, rules,
+    Affinity, Algorithm, AlgorithmConfig, AppPort, BalancedAppStatus, HealthProbe, ProxySpec, Resilience, Rollout,
+    TrafficDistribution, embedded, rules,
 };
 
 /// What to run, how many of it, and how requests are balanced over the replicas.
@@ -77,6 +77,7 @@ use crate::{
     validation = rules::balance_factor_is_read(),
     validation = rules::source_ip_is_read(),
     validation = rules::slow_start_is_read(),
+    validation = rules::connections_have_no_requests(),
     validation = Rule::new(
         "!has(self.healthProbe) || !has(self.healthProbe.port) || self.ports.exists(p, p.name == self.healthProbe.port)"
     )
@@ -170,7 +171,8 @@ pub struct BalancedAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm_config: Option<AlgorithmConfig>,
 
-    /// What binds requests to a replica; nothing unless given. A change of it replaces no pods.
+    /// What binds requests to a replica; nothing unless given. A change of it replaces no pods. A connection to a port of `tcp` is bound
+    /// by `SourceIP` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
 
@@ -179,6 +181,10 @@ pub struct BalancedAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded::choice::<TrafficDistribution>")]
     pub traffic_distribution: Option<TrafficDistribution>,
+
+    /// How long things may take, what is sent again, how much is let through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resilience: Option<Resilience>,
 
     /// Ranges of addresses (CIDR) of proxies in front of the app whose `X-Forwarded-For` is believed, as an ingress controller's: at
     /// most 64. A client at any other address is the client, whatever its headers say.
@@ -208,50 +214,4 @@ pub struct BalancedAppSpec {
 
 fn one() -> i32 {
     1
-}
-
-/// A port of the app.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AppPort {
-    /// The port's name: 1 to 12 characters of a-z, 0-9 and '-'. Not `admin` and not beginning with `tb-`, which are the
-    /// proxy's.
-    #[schemars(length(max = 63))]
-    #[x_kube(
-        validation = ("size(self) <= 12 && self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && !self.contains('--')", "a port's name must be 1 to 12 characters of a-z, 0-9 and '-', begin with a letter, not end with '-' and have no '--'"),
-        validation = ("self != 'admin' && !self.startsWith('tb-')", "a port's name must not be 'admin' nor begin with 'tb-': these are names of the proxy's ports")
-    )]
-    pub name: String,
-
-    /// The port number on which the app listens: 1 to 65535. The app finds it as `TENBIN_PORT_<NAME>`.
-    #[schemars(range(min = 1, max = 65535), extend("format" = "int32"))]
-    pub port: u16,
-
-    /// The port number of the Service: 1 to 65535; the same as `port` unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535), extend("format" = "int32"))]
-    pub service_port: Option<u16>,
-
-    /// What the app speaks on this port. `http` (the default, and so far the only one): HTTP/1.1, with Upgrade (WebSocket).
-    #[serde(default)]
-    pub app_protocol: AppProtocol,
-}
-
-/// What an app speaks on a port.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AppProtocol {
-    /// HTTP/1.1, with Upgrade (WebSocket).
-    #[default]
-    #[serde(rename = "http")]
-    Http,
-}
-
-/// The proxy that runs beside each replica.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProxySpec {
-    /// CPU and memory of the proxy (`requests`, `limits`), in place of the operator's defaults for all apps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "embedded::resources")]
-    pub resources: Option<ResourceRequirements>,
 }

@@ -102,22 +102,16 @@ impl Content {
 
     fn resources(&self) -> Vec<Resource> {
         let listeners = self.listeners.iter().map(|(listener, table)| {
-            Resource::Listener(Listener {
-                name: name("l", *listener),
-                address: ([0, 0, 0, 0], 15080).into(),
-                routes: name("t", *table),
-                header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-                idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
-                trusted_hops: Vec::new(),
-            })
+            Resource::Listener(Listener::new(
+                name("l", *listener),
+                ([0, 0, 0, 0], 15080).into(),
+                name("t", *table),
+            ))
         });
         let tables = self.tables.iter().map(|(table, clusters)| {
-            let routes = clusters.iter().map(|cluster| Route {
-                prefix: format!("/{cluster}"),
-                cluster: name("c", *cluster),
-                response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-                hash_on: None,
-            });
+            let routes = clusters
+                .iter()
+                .map(|cluster| Route::new(format!("/{cluster}"), name("c", *cluster)));
             Resource::Routes(RouteTable {
                 name: name("t", *table),
                 hosts: vec![VirtualHost {
@@ -129,13 +123,13 @@ impl Content {
         });
         let clusters = self.clusters.iter().map(|(cluster, seconds)| {
             Resource::Cluster(Cluster {
-                name: name("c", *cluster),
                 balancing: Balancing {
                     policy: Policy::RoundRobin,
                     affinity: self.sticky.contains(cluster).then(|| session_cookie(*cluster)),
                     ..Balancing::default()
                 },
                 connect_timeout: Duration::from_secs(*seconds),
+                ..Cluster::new(name("c", *cluster))
             })
         });
         let endpoints = self.endpoints.iter().map(|(cluster, last)| {
@@ -179,7 +173,7 @@ impl Content {
             .map(|(_, keys)| keys)
             .collect();
         let resources = self.resources().into_iter().filter(|resource| match resource.kind() {
-            Kind::Keys => keys.contains(resource.name()),
+            Kind::Secret => keys.contains(resource.name()),
             Kind::Listener => true,
             Kind::Routes => tables.contains(resource.name()),
             Kind::Cluster | Kind::Endpoints => clusters.contains(resource.name()),
@@ -220,12 +214,15 @@ impl State {
     fn assert_whole(&self) {
         for resource in self.0.values() {
             let needs: Vec<(Kind, ResourceName)> = match resource {
-                Resource::Listener(listener) => vec![(Kind::Routes, listener.routes.clone())],
+                Resource::Listener(listener) => match &listener.target {
+                    tenbin_model::Target::Http(name) => vec![(Kind::Routes, name.clone())],
+                    tenbin_model::Target::Tcp(name) => vec![(Kind::Cluster, name.clone())],
+                },
                 Resource::Routes(table) => {
                     let routes = table.hosts.iter().flat_map(|host| &host.routes);
                     routes.map(|route| (Kind::Cluster, route.cluster.clone())).collect()
                 }
-                Resource::Keys(_) | Resource::Cluster(_) | Resource::Endpoints(_) => vec![],
+                Resource::Keys(_) | Resource::Certificate(_) | Resource::Cluster(_) | Resource::Endpoints(_) => vec![],
             };
             for need in needs {
                 assert!(self.0.contains_key(&need), "{} needs {need:?}", resource.name());

@@ -180,34 +180,21 @@ fn name() -> ResourceName {
 
 fn content(last: u8) -> Vec<Resource> {
     vec![
-        Resource::Listener(Listener {
-            name: name(),
-            address: ([0, 0, 0, 0], 15080).into(),
-            routes: name(),
-            header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-            idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
-            trusted_hops: Vec::new(),
-        }),
+        Resource::Listener(Listener::new(name(), ([0, 0, 0, 0], 15080).into(), name())),
         Resource::Routes(RouteTable {
             name: name(),
             hosts: vec![VirtualHost {
                 name: "all".to_owned(),
                 domains: vec!["*".to_owned()],
-                routes: vec![Route {
-                    prefix: "/".to_owned(),
-                    cluster: name(),
-                    response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-                    hash_on: None,
-                }],
+                routes: vec![Route::new("/", name())],
             }],
         }),
         Resource::Cluster(Cluster {
-            name: name(),
             balancing: Balancing {
                 policy: Policy::Adaptive,
                 ..Balancing::default()
             },
-            connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
+            ..Cluster::new(name())
         }),
         Resource::Endpoints(EndpointSet {
             cluster: name(),

@@ -3,15 +3,14 @@
 
 mod balancing;
 mod endpoints;
+mod judged;
+mod port;
+mod resilience;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tenbin_crds::{Algorithm, BalancedApp, BalancedAppSpec, EndpointCounts};
-use tenbin_model::{
-    Affinity, Balancing, Cluster, HashKey, Listener, Resource, ResourceName, Route, RouteTable, SessionCookie,
-    SessionKeys, VirtualHost,
-};
+use tenbin_crds::{Algorithm, AppProtocol, BalancedApp, BalancedAppSpec, EndpointCounts};
+use tenbin_model::{AccessLog, Affinity, Balancing, Resource, ResourceName, SessionCookie, SessionKeys, Tracing};
 
 use crate::fleet::{self, Ports};
 use crate::key::AppKey;
@@ -19,6 +18,15 @@ use crate::problem::Problem;
 use crate::sessions;
 use crate::tables::Tables;
 use endpoints::Found;
+
+/// What the operator says for all apps, from its own configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Defaults {
+    /// The access log of apps that say nothing of it.
+    pub access_log: AccessLog,
+    /// Where spans go; each app has its own name there.
+    pub tracing: Option<Tracing>,
+}
 
 /// What an app compiles to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,7 +45,7 @@ pub struct Compiled {
 }
 
 /// Compiles one app: from its accepted spec, or from the current one as long as none was accepted.
-pub fn compile(tables: &Tables, key: &AppKey) -> Compiled {
+pub fn compile(tables: &Tables, key: &AppKey, defaults: &Defaults) -> Compiled {
     let Some(app) = tables.app(key) else {
         return Compiled::default();
     };
@@ -47,7 +55,7 @@ pub fn compile(tables: &Tables, key: &AppKey) -> Compiled {
     let found = Found::new(tables, key, &mut problems);
     let current = || problems.iter().all(|p| !p.fatal).then(|| app.spec.clone());
     let mut compiled = match accepted.map(|a| a.spec).or_else(current) {
-        Some(spec) => of_spec(tables, key, app, &spec, &found, &mut problems),
+        Some(spec) => of_spec((tables, key, app), &spec, defaults, &found, &mut problems),
         None => Compiled::default(),
     };
     problems.sort();
@@ -58,17 +66,21 @@ pub fn compile(tables: &Tables, key: &AppKey) -> Compiled {
 
 /// Its ports, and the keys of its session cookies.
 fn of_spec(
-    tables: &Tables,
-    key: &AppKey,
-    app: &BalancedApp,
+    (tables, key, app): (&Tables, &AppKey, &BalancedApp),
     spec: &BalancedAppSpec,
+    defaults: &Defaults,
     found: &Found<'_>,
     problems: &mut Vec<Problem>,
 ) -> Compiled {
-    let balancing = balancing::balancing(spec, &sessions::resource_name(key), problems);
-    let mut compiled = ports(key, spec, &balancing, found, problems);
+    let common = port::Common {
+        balancing: balancing::balancing(spec, &sessions::resource_name(key), problems),
+        resilience: resilience::resilience(spec, problems),
+        trusted_hops: balancing::trusted_hops(spec, problems),
+        told: port::told(key, spec, defaults, problems),
+    };
+    let mut compiled = ports(key, spec, &common, found, problems);
     compiled.algorithm = spec.algorithm.unwrap_or_default();
-    if let Some(Affinity::Cookie(cookie)) = &balancing.affinity {
+    if let Some(Affinity::Cookie(cookie)) = session_affinity(spec, &common.balancing) {
         compiled.session_life = Some(cookie.ttl.unwrap_or(SessionCookie::SESSION_LIFE));
         let keys = session_keys(tables, key, app, problems);
         compiled.resources.extend(keys.map(Resource::Keys));
@@ -93,67 +105,29 @@ fn session_keys(tables: &Tables, key: &AppKey, app: &BalancedApp, problems: &mut
     }
 }
 
+/// The affinity of requests, if there are any: connections have no cookies.
+fn session_affinity<'a>(spec: &BalancedAppSpec, balancing: &'a Balancing) -> Option<&'a Affinity> {
+    let requests = spec.ports.iter().any(|port| port.app_protocol != AppProtocol::Tcp);
+    balancing.affinity.as_ref().filter(|_| requests)
+}
+
 fn ports(
     key: &AppKey,
     spec: &BalancedAppSpec,
-    balancing: &Balancing,
+    common: &port::Common,
     found: &Found<'_>,
     problems: &mut Vec<Problem>,
 ) -> Compiled {
     let mut compiled = Compiled::default();
-    let trusted_hops = balancing::trusted_hops(spec, problems);
     let mut pods = endpoints::Counted::default();
-    for port in Ports::of(spec).app {
+    for (port, plan) in spec.ports.iter().zip(Ports::of(spec).app) {
         let name = ResourceName::app_port(&key.namespace, &key.name, &port.name);
         let set = found.of_port(&name, &port.name, problems);
         pods.add(&set);
-        compiled.resources.extend([
-            Resource::Listener(Listener {
-                name: name.clone(),
-                address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.listen)),
-                routes: name.clone(),
-                header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-                idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
-                trusted_hops: trusted_hops.clone(),
-            }),
-            Resource::Routes(routes(&name, balancing)),
-            Resource::Cluster(Cluster {
-                name: name.clone(),
-                balancing: balancing.clone(),
-                connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
-            }),
-            Resource::Endpoints(set),
-        ]);
+        let resources = port::resources(key, &name, (port, &plan), common, problems);
+        compiled.resources.extend(resources);
+        compiled.resources.push(Resource::Endpoints(set));
     }
     compiled.endpoints = pods.counts();
     compiled
-}
-
-/// Everything goes to the app.
-fn routes(name: &ResourceName, balancing: &Balancing) -> RouteTable {
-    RouteTable {
-        name: name.clone(),
-        hosts: vec![VirtualHost {
-            name: "app".to_owned(),
-            domains: vec!["*".to_owned()],
-            routes: vec![Route {
-                prefix: "/".to_owned(),
-                cluster: name.clone(),
-                response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-                hash_on: hash_on(balancing),
-            }],
-        }],
-    }
-}
-
-/// What an Envoy hashes; of an address all of it.
-fn hash_on(balancing: &Balancing) -> Option<HashKey> {
-    match balancing.affinity.as_ref()? {
-        Affinity::Hash {
-            key: HashKey::SourceIp { .. },
-            ..
-        } => Some(HashKey::SOURCE_IP),
-        Affinity::Hash { key, .. } => Some(key.clone()),
-        Affinity::Cookie(_) => None,
-    }
 }

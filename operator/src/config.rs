@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use k8s_openapi::api::core::v1::ResourceRequirements;
+use tenbin_model::{AccessLog, AccessLogFormat, Tracing, bounds};
 
 use crate::certs::Lives;
+use crate::compile::Defaults;
 use crate::fleet::FleetSettings;
 use crate::sessions::Rotation;
 
@@ -54,17 +56,18 @@ pub struct Config {
     /// Requests and limits of the sidecar, as JSON of a Kubernetes ResourceRequirements.
     #[arg(long, env = "TENBIN_PROXY_RESOURCES", default_value = "{}", value_parser = resources)]
     pub proxy_resources: Box<ResourceRequirements>,
-    /// Whether sidecars write an access log.
-    #[arg(
-        long,
-        env = "TENBIN_PROXY_ACCESS_LOG",
-        default_value_t = false,
-        num_args = 0..=1,
-        default_missing_value = "true",
-        action = clap::ArgAction::Set,
-        value_parser = switch,
-    )]
-    pub proxy_access_log: bool,
+    /// How lines of the proxies' access log look, for apps that do not say: None (there are none), Text or JSON.
+    #[arg(long, env = "TENBIN_PROXY_ACCESS_LOG", value_enum, default_value_t = AccessLogForm::None)]
+    pub proxy_access_log: AccessLogForm,
+    /// One line of it for so many requests: 1 to 1000000.
+    #[arg(long, env = "TENBIN_PROXY_ACCESS_LOG_ONE_IN", default_value = "1", value_parser = one_in)]
+    pub proxy_access_log_one_in: u32,
+    /// Where proxies send spans of requests (OTLP over gRPC), as http://collector.observability:4317; nowhere when empty.
+    #[arg(long, env = "TENBIN_TRACING_COLLECTOR", default_value = "", value_parser = collector)]
+    pub tracing_collector: String,
+    /// Requests that begin a trace, in percent: 0 to 100, as 1 or 0.01. One that comes with a trace context goes by that.
+    #[arg(long, env = "TENBIN_TRACING_SAMPLE_PERCENT", default_value = "1", value_parser = sampled)]
+    pub tracing_sample_percent: Sampled,
     /// Log filter of the sidecars, as `info` or `tenbin_proxy=debug`.
     #[arg(long, env = "TENBIN_PROXY_LOG", default_value = "info")]
     pub proxy_log: String,
@@ -111,6 +114,23 @@ pub enum LogFormat {
     Json,
 }
 
+/// How lines of the access log look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum AccessLogForm {
+    /// There are none.
+    None,
+    /// Words in a fixed order.
+    Text,
+    /// One JSON object a line.
+    #[value(name = "JSON")]
+    Json,
+}
+
+/// Requests of a million that begin a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled(u32);
+
 /// When the sidecar's image is pulled; empty text stands for the cluster's default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullPolicy(Option<String>);
@@ -141,7 +161,27 @@ impl Config {
             xds_address: format!("{host}:{}", self.service_port),
             ca_bundle,
             proxy_log: self.proxy_log.clone(),
-            access_log: self.proxy_access_log,
+        }
+    }
+
+    /// What apps that say nothing of it have of what is told of requests.
+    pub fn defaults(&self) -> Defaults {
+        let format = match self.proxy_access_log {
+            AccessLogForm::None => AccessLogFormat::Off,
+            AccessLogForm::Text => AccessLogFormat::Text,
+            AccessLogForm::Json => AccessLogFormat::Json,
+        };
+        let tracing = Tracing {
+            collector: self.tracing_collector.clone(),
+            sampled: self.tracing_sample_percent.0,
+            service: String::new(),
+        };
+        Defaults {
+            access_log: AccessLog {
+                format,
+                one_in: self.proxy_access_log_one_in,
+            },
+            tracing: (!tracing.collector.is_empty()).then_some(tracing),
         }
     }
 
@@ -184,12 +224,27 @@ fn resources(text: &str) -> Result<Box<ResourceRequirements>, String> {
     serde_json::from_str(text).map_err(|e| format!("expected JSON as {{\"requests\":{{\"cpu\":\"10m\"}}}}: {e}"))
 }
 
-fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "true" | "on" | "1" => Ok(true),
-        "false" | "off" | "0" | "" => Ok(false),
-        _ => Err("expected true or false".to_owned()),
+fn one_in(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().and_then(|n| bounds::one_in("", n).ok());
+    number.ok_or_else(|| "expected a number of 1 to 1000000".to_owned())
+}
+
+fn collector(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
     }
+    bounds::collector("", text).map_err(|error| format!("expected {}, or nothing", error.accepted))
+}
+
+fn sampled(text: &str) -> Result<Sampled, String> {
+    let percent = text
+        .parse::<f64>()
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent));
+    let percent = percent.ok_or_else(|| "expected a percentage of 0 to 100, as 1 or 0.01".to_owned())?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000")]
+    let sampled = (percent * 10_000.0).round() as u32;
+    Ok(Sampled(sampled))
 }
 
 #[cfg(test)]
@@ -216,18 +271,44 @@ mod tests {
     #[test]
     fn sidecars_get_the_short_service_name_and_the_settings() {
         let resources = r#"{"limits":{"memory":"64Mi"}}"#;
-        let config = parse(&[
-            "--proxy-resources",
-            resources,
-            "--proxy-pull-policy=Never",
-            "--proxy-access-log",
-        ])
-        .expect("valid");
+        let config = parse(&["--proxy-resources", resources, "--proxy-pull-policy=Never"]).expect("valid");
         let fleet = config.fleet_settings("bundle".to_owned());
         assert_eq!(fleet.xds_address, "tenbin-operator.tenbin-system.svc:15010");
         assert_eq!(fleet.proxy_image_pull_policy.as_deref(), Some("Never"));
-        assert!(fleet.access_log);
         assert_eq!(fleet.proxy_resources.limits.expect("limits")["memory"].0, "64Mi");
+    }
+
+    #[test]
+    fn what_is_told_of_requests_is_nothing_unless_said() {
+        assert_eq!(parse(&[]).expect("valid").defaults(), Defaults::default());
+        assert_eq!(
+            parse(&["--tracing-collector="]).expect("valid").defaults().tracing,
+            None
+        );
+        let said = parse(&[
+            "--proxy-access-log=JSON",
+            "--proxy-access-log-one-in=100",
+            "--tracing-collector=http://otel:4317",
+            "--tracing-sample-percent=0.01",
+        ]);
+        let defaults = said.expect("valid").defaults();
+        let log = AccessLog {
+            format: AccessLogFormat::Json,
+            one_in: 100,
+        };
+        assert_eq!(defaults.access_log, log);
+        let tracing = defaults.tracing.expect("tracing");
+        assert_eq!((&*tracing.collector, tracing.sampled), ("http://otel:4317", 100));
+        for (flag, accepted) in [
+            ("--proxy-access-log=true", "None, Text, JSON"),
+            ("--proxy-access-log-one-in=0", "1 to 1000000"),
+            ("--tracing-collector=otel", "http://collector.observability:4317"),
+            ("--tracing-sample-percent=101", "0 to 100"),
+            ("--tracing-sample-percent=NaN", "0 to 100"),
+        ] {
+            let error = parse(&[flag]).expect_err("refused").to_string();
+            assert!(error.contains(accepted), "{error}");
+        }
     }
 
     #[test]

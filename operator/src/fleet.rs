@@ -8,6 +8,7 @@ mod ports;
 mod revision;
 mod sidecar;
 mod template;
+mod tls;
 mod unknown;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::problem::Problem;
 use crate::tables::ChildKind;
 pub use ports::{PortPlan, Ports};
 pub use revision::{Accepted, Cause, accepted, is_upgrade, newest, pack, proxy_image, revision, spec_of, template_of};
+pub use tls::port_tls;
 
 /// The name of the app's container, in every pod of every app.
 pub const APP_CONTAINER: &str = "app";
@@ -45,8 +47,6 @@ pub struct FleetSettings {
     pub ca_bundle: String,
     /// Log filter of the sidecars.
     pub proxy_log: String,
-    /// Whether sidecars write an access log.
-    pub access_log: bool,
 }
 
 /// An object that the app is made of.
@@ -105,7 +105,8 @@ pub fn desired(
     settings: &FleetSettings,
 ) -> Result<Vec<Child>, Vec<Problem>> {
     let read = template::read(spec);
-    let fatal: Vec<Problem> = read.problems.into_iter().filter(|p| p.fatal).collect();
+    let problems = read.problems.into_iter().chain(tls::check(spec));
+    let fatal: Vec<Problem> = problems.filter(|p| p.fatal).collect();
     if !fatal.is_empty() {
         return Err(fatal);
     }
@@ -125,7 +126,9 @@ pub fn trust(app: &BalancedApp, settings: &FleetSettings) -> Child {
 
 /// What is wrong with a spec, fatal or not, whatever the app and the settings.
 pub fn check(spec: &BalancedAppSpec) -> Vec<Problem> {
-    template::read(spec).problems
+    let mut problems = template::read(spec).problems;
+    problems.extend(tls::check(spec));
+    problems
 }
 
 /// The name of an app's ConfigMap.

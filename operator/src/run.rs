@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::compile::compile;
+use crate::compile::{Defaults, compile};
 use crate::config::Config;
 use crate::key::AppKey;
 use crate::metrics::Metrics;
@@ -68,6 +68,7 @@ struct Dirty {
 /// The loop's state.
 struct Loop {
     config: Config,
+    defaults: Defaults,
     world: Shared,
     store: Arc<Store>,
     apply: Arc<Queue>,
@@ -189,7 +190,7 @@ impl Loop {
                 self.store.publish(key.clone(), None);
                 continue;
             }
-            let compiled = compile(&world.tables, key);
+            let compiled = compile(&world.tables, key, &self.defaults);
             let before = world.apps.get(key).map(|state| &state.compiled);
             let same_resources = before.is_some_and(|before| before.resources == compiled.resources);
             let same = same_resources && before == Some(&compiled);

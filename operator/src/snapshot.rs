@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
 use sha2::{Digest, Sha256};
-use tenbin_model::{Kind, Resource, ResourceName, xds};
+use tenbin_model::{Kind, Resource, ResourceName, Target, xds};
 
 /// The version of a resource: a hash of its wire form, so that every operator replica gives the same content the same version
 /// and a proxy that moves between them is sent nothing anew.
@@ -25,14 +25,25 @@ pub struct Entry {
     pub version: Version,
     /// The wire form.
     pub any: Any,
-    /// What it names: of a listener its route table, of a route table its clusters, of a cluster the keys of its session cookies;
-    /// else nothing.
-    pub names: Vec<ResourceName>,
+    /// What it names: of a listener its route table or its cluster, and its certificates; of a route table its clusters; of a cluster the
+    /// keys of its session cookies; else nothing.
+    pub names: Vec<(Kind, ResourceName)>,
 }
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Entry({})", self.version)
+    }
+}
+
+impl Entry {
+    /// What it names of a kind. Endpoints are named with their cluster.
+    pub fn named(&self, kind: Kind) -> impl Iterator<Item = &ResourceName> {
+        let kind = if kind == Kind::Endpoints { Kind::Cluster } else { kind };
+        self.names
+            .iter()
+            .filter(move |(of, _)| *of == kind)
+            .map(|(_, name)| name)
     }
 }
 
@@ -73,16 +84,27 @@ fn version(bytes: &[u8]) -> Version {
     text.into()
 }
 
-fn names(resource: &Resource) -> Vec<ResourceName> {
+fn names(resource: &Resource) -> Vec<(Kind, ResourceName)> {
     match resource {
-        Resource::Listener(listener) => vec![listener.routes.clone()],
+        Resource::Listener(listener) => {
+            let target = match &listener.target {
+                Target::Http(routes) => (Kind::Routes, routes.clone()),
+                Target::Tcp(cluster) => (Kind::Cluster, cluster.clone()),
+            };
+            let certificates = listener.certificates().iter().map(|name| (Kind::Secret, name.clone()));
+            [target].into_iter().chain(certificates).collect()
+        }
         Resource::Routes(table) => {
             let routes = table.hosts.iter().flat_map(|host| &host.routes);
             let clusters: BTreeSet<&ResourceName> = routes.map(|route| &route.cluster).collect();
-            clusters.into_iter().cloned().collect()
+            clusters.into_iter().map(|name| (Kind::Cluster, name.clone())).collect()
         }
-        Resource::Cluster(cluster) => cluster.keys().cloned().into_iter().collect(),
-        Resource::Keys(_) | Resource::Endpoints(_) => Vec::new(),
+        Resource::Cluster(cluster) => cluster
+            .keys()
+            .map(|name| (Kind::Secret, name.clone()))
+            .into_iter()
+            .collect(),
+        Resource::Keys(_) | Resource::Certificate(_) | Resource::Endpoints(_) => Vec::new(),
     }
 }
 
@@ -96,12 +118,12 @@ mod tests {
 
     fn cluster(name: &str, seconds: u64) -> Resource {
         Resource::Cluster(Cluster {
-            name: ResourceName::parse("name", name).unwrap(),
             balancing: Balancing {
                 policy: Policy::RoundRobin,
                 ..Balancing::default()
             },
             connect_timeout: Duration::from_secs(seconds),
+            ..Cluster::new(ResourceName::parse("name", name).unwrap())
         })
     }
 

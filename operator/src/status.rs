@@ -127,7 +127,7 @@ mod tests {
         .expect("valid");
         tables.apply(None, Watched::App(Event::Apply(app)));
         let at = |second: i8| Time(format!("2026-01-01T00:00:{second:02}Z").parse().expect("a time"));
-        let compiled = crate::compile::compile(&tables, &key);
+        let compiled = crate::compile::compile(&tables, &key, &crate::compile::Defaults::default());
         let settled = Sync::default();
         let refused = Sync {
             rejected: vec!["no".to_owned()],

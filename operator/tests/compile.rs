@@ -6,13 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::watcher::Event;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenbin_model::{Balancing, EndpointState, Resource};
-use tenbin_operator::compile::{Compiled, compile};
+use tenbin_model::{
+    AccessLog, AccessLogFormat, Balancing, Cluster, EndpointState, Listener, Resource, Target, Tracing,
+};
+use tenbin_operator::compile::{Compiled, Defaults, compile};
 use tenbin_operator::fleet::{self, Child, FleetSettings};
 use tenbin_operator::key::AppKey;
 use tenbin_operator::problem::Problem;
@@ -48,6 +51,9 @@ struct Case {
     sync: SyncIn,
     #[serde(default)]
     outcome: OutcomeIn,
+    /// Whether the operator logs and traces requests of apps that say nothing of it.
+    #[serde(default)]
+    seen: bool,
     /// Whether the objects to apply are shown.
     #[serde(default)]
     children: bool,
@@ -163,7 +169,7 @@ fn run(name: &str, case: &Case) -> Value {
 type Follows = (Compiled, tenbin_crds::BalancedAppStatus);
 
 fn follows(tables: &Tables, key: &AppKey, case: &Case, outcome: &Outcome) -> Follows {
-    let compiled = compile(tables, key);
+    let compiled = compile(tables, key, &defaults(case));
     let status = status_of(tables, key, case, &compiled, outcome, None, "2026-01-01T00:00:00Z");
     (compiled, status)
 }
@@ -337,6 +343,21 @@ fn typed<K: Prune + for<'de> Deserialize<'de>>(event: Event<Value>, prune: bool)
     }
 }
 
+fn defaults(case: &Case) -> Defaults {
+    let seen = || Defaults {
+        access_log: AccessLog {
+            format: AccessLogFormat::Text,
+            one_in: 10,
+        },
+        tracing: Some(Tracing {
+            collector: "http://otel:4317".to_owned(),
+            sampled: 10_000,
+            service: String::new(),
+        }),
+    };
+    if case.seen { seen() } else { Defaults::default() }
+}
+
 fn settings() -> FleetSettings {
     FleetSettings {
         proxy_image: "proxy:1".to_owned(),
@@ -346,7 +367,6 @@ fn settings() -> FleetSettings {
         xds_address: "tenbin-operator.tenbin-system.svc:15010".to_owned(),
         ca_bundle: "PEM".to_owned(),
         proxy_log: "info".to_owned(),
-        access_log: false,
     }
 }
 
@@ -371,13 +391,7 @@ fn model(resources: &[Resource]) -> Value {
     for resource in resources {
         let name = format!("{:?} {}", resource.kind(), resource.name());
         let line = match resource {
-            Resource::Listener(l) if l.trusted_hops.is_empty() => {
-                json!(format!("{} routes by {}", l.address, l.routes))
-            }
-            Resource::Listener(l) => json!(format!(
-                "{} routes by {} trusts {:?}",
-                l.address, l.routes, l.trusted_hops
-            )),
+            Resource::Listener(l) => json!(listener(l)),
             Resource::Routes(r) => {
                 let hosts = r.hosts.iter().flat_map(|h| h.routes.iter().map(move |r| (h, r)));
                 json!(
@@ -388,13 +402,19 @@ fn model(resources: &[Resource]) -> Value {
                                 .as_ref()
                                 .map(|key| format!(" hashed by {key:?}"))
                                 .unwrap_or_default();
-                            format!("{} {} to {}{hash}", h.domains.join(" "), r.prefix, r.cluster)
+                            let more = [
+                                unlike("timeouts", &r.timeouts),
+                                unlike("retry", &r.retry),
+                                unlike("bodies", &r.bodies),
+                            ];
+                            let more = more.concat();
+                            format!("{} {} to {}{hash}{more}", h.domains.join(" "), r.prefix, r.cluster)
                         })
                         .collect::<Vec<_>>()
                 )
             }
-            Resource::Cluster(c) if c.balancing == Balancing::default() => json!("adaptive"),
-            Resource::Cluster(c) => json!(format!("{:?}", c.balancing)),
+            Resource::Cluster(c) => json!(cluster(c)),
+            Resource::Certificate(c) => json!(format!("{c:?}")),
             Resource::Keys(k) => json!(format!("{:?}", k.keys)),
             Resource::Endpoints(e) => json!(
                 e.endpoints
@@ -422,4 +442,57 @@ fn model(resources: &[Resource]) -> Value {
         assert!(lines.insert(name.clone(), line).is_none(), "{name} twice");
     }
     json!(lines)
+}
+
+/// ` what value`, unless it is the default.
+fn unlike<T: Default + PartialEq + std::fmt::Debug>(what: &str, value: &T) -> String {
+    if *value == T::default() {
+        String::new()
+    } else {
+        format!(" {what} {value:?}")
+    }
+}
+
+fn listener(listener: &Listener) -> String {
+    let default = Listener::new(listener.name.clone(), listener.address, listener.name.clone());
+    let time = |what: &str, time: Duration, default: Duration| {
+        if time == default {
+            String::new()
+        } else {
+            format!(" {what} {time:?}")
+        }
+    };
+    let target = match &listener.target {
+        Target::Http(name) => format!("routes by {name}"),
+        Target::Tcp(name) => format!("connections to {name}"),
+    };
+    [
+        format!("{} {target}", listener.address),
+        unlike("trusts", &listener.trusted_hops),
+        time("headers", listener.header_timeout, default.header_timeout),
+        time("idle", listener.idle_timeout, default.idle_timeout),
+        unlike("forwarded", &listener.forwarded),
+        unlike("served by", &listener.served_by),
+        unlike("logs", &listener.access_log),
+        unlike("traces", &listener.tracing),
+    ]
+    .concat()
+}
+
+fn cluster(cluster: &Cluster) -> String {
+    let balancing = match cluster.balancing == Balancing::default() {
+        true => "adaptive".to_owned(),
+        false => format!("{:?}", cluster.balancing),
+    };
+    let connect = match cluster.connect_timeout == Cluster::DEFAULT_CONNECT_TIMEOUT {
+        true => String::new(),
+        false => format!(" connect {:?}", cluster.connect_timeout),
+    };
+    let tls = cluster
+        .tls
+        .as_ref()
+        .map(|tls| format!(" tls with {:?}, ca of {} bytes", tls.server_name, tls.ca.len()));
+    let protocol = unlike("speaks", &cluster.protocol);
+    let limits = unlike("limits", &cluster.limits);
+    format!("{balancing}{connect}{protocol}{}{limits}", tls.unwrap_or_default())
 }

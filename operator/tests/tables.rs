@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tenbin_crds::BalancedAppStatus;
-use tenbin_operator::compile::{Compiled, compile};
+use tenbin_operator::compile::{Compiled, Defaults, compile};
 use tenbin_operator::key::AppKey;
 use tenbin_operator::status::{Outcome, StatusInput, Sync, status};
 use tenbin_operator::tables::{Tables, Watched};
@@ -165,7 +165,7 @@ fn answers(tables: &Tables) -> BTreeMap<AppKey, (Compiled, BalancedAppStatus)> {
         .iter()
         .flat_map(|namespace| APPS.map(|app| AppKey::new(*namespace, app)));
     let answer = |key: AppKey| {
-        let compiled = compile(tables, &key);
+        let compiled = compile(tables, &key, &Defaults::default());
         let status = status(&StatusInput {
             tables,
             key: &key,

@@ -220,12 +220,12 @@ async fn until(done: impl Fn() -> bool) {
 
 fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
-        name: ResourceName::parse("name", text).unwrap(),
         balancing: Balancing {
             policy: Policy::RoundRobin,
             ..Balancing::default()
         },
         connect_timeout: Duration::from_secs(seconds),
+        ..Cluster::new(ResourceName::parse("name", text).unwrap())
     })
 }
 

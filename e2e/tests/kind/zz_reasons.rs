@@ -11,7 +11,7 @@ use tenbin_load::{Answer, Cause, Request};
 fn a_request_tells_why_it_went_there() {
     test("reasons", async |lab| {
         lab.with_chart(async || {
-            lab.set_chart(&["proxy.accessLog=true"]).await?;
+            lab.set_chart(&["proxy.accessLog.format=Text"]).await?;
             reasons(lab).await
         })
         .await

@@ -172,12 +172,11 @@ fn content(apps: &[SocketAddr]) -> Vec<Resource> {
     let mut resources = super::content(1);
     resources.retain(|resource| !matches!(resource, Resource::Cluster(_) | Resource::Endpoints(_)));
     resources.push(Resource::Cluster(Cluster {
-        name: name(),
         balancing: Balancing {
             policy: Policy::RoundRobin,
             ..Balancing::default()
         },
-        connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
+        ..Cluster::new(name())
     }));
     resources.push(Resource::Endpoints(EndpointSet {
         cluster: name(),

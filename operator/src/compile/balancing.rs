@@ -13,6 +13,7 @@ use tenbin_model::{
     SessionCookie, SlowStart, bounds,
 };
 
+use super::judged::Judged;
 use crate::problem::Problem;
 
 /// How requests of an app are balanced; its session cookies are sealed by `keys`.
@@ -32,14 +33,8 @@ pub(super) fn trusted_hops(spec: &BalancedAppSpec, problems: &mut Vec<Problem>) 
 }
 
 fn kept<T>(judged: Result<T, FieldError>, problems: &mut Vec<Problem>) -> Option<T> {
-    let tell = |error: FieldError| {
-        let text = format!(
-            "{:?} is not accepted, expected {}; it is left out",
-            error.value, error.accepted
-        );
-        problems.push(Problem::warning(error.path, "BadBalancing", text));
-    };
-    judged.map_err(tell).ok()
+    let reason = "BadBalancing";
+    Judged { reason, problems }.kept(judged)
 }
 
 /// For requests that nothing binds. Where the algorithm is to hash, these are those without a key.

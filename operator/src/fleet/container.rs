@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     ObjectFieldSelector, Probe, SleepAction, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tenbin_crds::{BalancedApp, BalancedAppSpec, HealthProbe};
+use tenbin_crds::{AppPort, AppProtocol, BalancedApp, BalancedAppSpec, HealthProbe};
 
 use super::APP_CONTAINER;
 
@@ -137,6 +137,8 @@ fn probes(spec: &BalancedAppSpec, health: &HealthProbe) -> Probes {
         http_get: health.http.as_ref().map(|http| HTTPGetAction {
             path: Some(http.path.clone()),
             port: by_name(),
+            // The kubelet verifies no certificate.
+            scheme: speaks_tls(port).then(|| "HTTPS".to_owned()),
             ..HTTPGetAction::default()
         }),
         tcp_socket: health.tcp.as_ref().map(|_| TCPSocketAction {
@@ -171,6 +173,14 @@ fn probes(spec: &BalancedAppSpec, health: &HealthProbe) -> Probes {
             failure_threshold: Some(health.failure_threshold.saturating_mul(LIVENESS_PATIENCE)),
             ..probe
         }),
+    }
+}
+
+fn speaks_tls(port: &AppPort) -> bool {
+    match port.app_protocol {
+        AppProtocol::Https | AppProtocol::H2 => true,
+        AppProtocol::Grpc => port.tls.is_some(),
+        AppProtocol::Http | AppProtocol::H2c | AppProtocol::Tcp => false,
     }
 }
 

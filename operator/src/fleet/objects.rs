@@ -65,9 +65,7 @@ pub(super) fn service(app: &BalancedApp, spec: &BalancedAppSpec) -> Service {
         // By name: pods of before and after a change listen on different numbers.
         target_port: Some(IntOrString::String(plan.proxy_name())),
         protocol: Some("TCP".to_owned()),
-        app_protocol: Some(match port.app_protocol {
-            AppProtocol::Http => "http".to_owned(),
-        }),
+        app_protocol: spoken(port.app_protocol).map(str::to_owned),
         ..ServicePort::default()
     });
     Service {
@@ -80,6 +78,16 @@ pub(super) fn service(app: &BalancedApp, spec: &BalancedAppSpec) -> Service {
             ..ServiceSpec::default()
         }),
         status: None,
+    }
+}
+
+/// What the proxy takes on a port, by Kubernetes' own names: cleartext, whatever the app itself speaks, since the proxy speaks TLS to the
+/// app and not to clients. HTTP/2 for apps that need it, so that whoever goes by this sends what the app can have in full (trailers).
+fn spoken(protocol: AppProtocol) -> Option<&'static str> {
+    match protocol {
+        AppProtocol::Http | AppProtocol::Https => Some("http"),
+        AppProtocol::H2c | AppProtocol::H2 | AppProtocol::Grpc => Some("kubernetes.io/h2c"),
+        AppProtocol::Tcp => None,
     }
 }
 

@@ -95,7 +95,6 @@ fn env(app: &BalancedApp, spec: &BalancedAppSpec, ports: &Ports, settings: &Flee
         value("TENBIN_STATE_DIR", STATE_DIR),
         value("TENBIN_DRAIN_SECONDS", drain.to_string()),
         value("TENBIN_LOG", &settings.proxy_log),
-        value("TENBIN_ACCESS_LOG", if settings.access_log { "on" } else { "off" }),
     ]
 }
 

@@ -19,7 +19,6 @@ fn children(balancing: &Value) -> Vec<Child> {
         xds_address: "tenbin-operator.ops.svc:15010".to_owned(),
         ca_bundle: "PEM".to_owned(),
         proxy_log: "info".to_owned(),
-        access_log: false,
     };
     desired(&app, &app.spec, &settings).expect("good")
 }

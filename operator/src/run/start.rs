@@ -178,6 +178,7 @@ impl Parts {
 
     fn the_loop(&self, ready: watch::Sender<bool>, seen: watch::Sender<Instant>) -> Loop {
         Loop {
+            defaults: self.config.defaults(),
             config: self.config.clone(),
             world: self.world.clone(),
             store: self.store.clone(),

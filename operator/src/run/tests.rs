@@ -22,6 +22,7 @@ fn bench() -> Bench {
     let (ready, is_ready) = watch::channel(false);
     let the_loop = Loop {
         config: config.unwrap(),
+        defaults: Defaults::default(),
         world: Shared::new(Tables::new(&[])),
         store: Arc::default(),
         apply: Arc::default(),

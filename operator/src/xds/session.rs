@@ -140,16 +140,20 @@ impl Session {
         begun
             && Kind::ALL.into_iter().all(|kind| self.is_quiet(kind, snapshot))
             && self.follows(Kind::Listener, Kind::Routes, snapshot)
+            && self.follows(Kind::Listener, Kind::Cluster, snapshot)
+            && self.follows(Kind::Listener, Kind::Endpoints, snapshot)
             && self.follows(Kind::Routes, Kind::Cluster, snapshot)
             && self.follows(Kind::Routes, Kind::Endpoints, snapshot)
-            && (!self.kinds[Kind::Keys as usize].started() || self.follows(Kind::Cluster, Kind::Keys, snapshot))
+            && (!self.kinds[Kind::Secret as usize].started()
+                || (self.follows(Kind::Listener, Kind::Secret, snapshot)
+                    && self.follows(Kind::Cluster, Kind::Secret, snapshot)))
     }
 
     /// All that resources of kind `from` name has been asked for: the client does not stand in the middle of its first round.
     fn follows(&self, from: Kind, to: Kind, snapshot: &AppSnapshot) -> bool {
         let asked = |kind: Kind, name| self.kinds[kind as usize].progress(name) != Progress::NotAsked;
         let here = snapshot.of(from).iter().filter(|(name, _)| asked(from, name));
-        here.flat_map(|(_, entry)| &entry.names).all(|name| asked(to, name))
+        here.flat_map(|(_, entry)| entry.named(to)).all(|name| asked(to, name))
     }
 
     /// Counts the names that are formed as another app's, each when it is first asked for.
@@ -202,7 +206,7 @@ impl Session {
             Kind::Listener => &[],
             Kind::Routes => &[Kind::Listener],
             Kind::Cluster => &[Kind::Listener, Kind::Routes],
-            Kind::Endpoints | Kind::Keys => &[Kind::Listener, Kind::Routes, Kind::Cluster],
+            Kind::Endpoints | Kind::Secret => &[Kind::Listener, Kind::Routes, Kind::Cluster],
         };
         users.iter().all(|user| self.is_quiet(*user, snapshot))
     }
@@ -215,7 +219,7 @@ impl Session {
         let Some(entry) = snapshot.get(Kind::Routes, table) else {
             return true;
         };
-        entry.names.iter().all(|cluster| {
+        entry.named(Kind::Cluster).all(|cluster| {
             match self.kinds[Kind::Cluster as usize].progress(cluster) {
                 Progress::NotAsked => return true,
                 Progress::Waiting => return false,
@@ -239,9 +243,9 @@ impl Session {
 
     /// The keys that the cluster names are settled, for a client that follows keys at all: an Envoy does not.
     fn keys_are_ready(&self, cluster: &ResourceName, snapshot: &AppSnapshot) -> bool {
-        let keys = &self.kinds[Kind::Keys as usize];
-        let named = snapshot.get(Kind::Cluster, cluster).map(|entry| entry.names.as_slice());
-        let mut named = named.unwrap_or_default().iter();
+        let keys = &self.kinds[Kind::Secret as usize];
+        let entry = snapshot.get(Kind::Cluster, cluster);
+        let mut named = entry.into_iter().flat_map(|entry| entry.named(Kind::Secret));
         named.all(|name| keys.progress(name) != Progress::Waiting)
     }
 

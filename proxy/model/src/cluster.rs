@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Affinity, ResourceName};
+use crate::{Affinity, Limits, ResourceName, UpstreamTls};
 
 /// A set of endpoints that answer alike, and how one of them is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,22 @@ pub struct Cluster {
     pub balancing: Balancing,
     /// How long connecting to an endpoint may take before another is tried. At least 1 ms.
     pub connect_timeout: Duration,
+    /// What its endpoints speak.
+    pub protocol: UpstreamProtocol,
+    /// TLS with its endpoints; cleartext without.
+    pub tls: Option<UpstreamTls>,
+    /// What is sent there at once.
+    pub limits: Limits,
+}
+
+/// What endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1, one request at a time over each connection.
+    #[default]
+    Http1,
+    /// HTTP/2, many requests at a time over each connection: by prior knowledge in cleartext, by ALPN over TLS.
+    Http2,
 }
 
 impl Cluster {
@@ -25,6 +41,9 @@ impl Cluster {
             name,
             balancing: Balancing::default(),
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
+            protocol: UpstreamProtocol::default(),
+            tls: None,
+            limits: Limits::default(),
         }
     }
 }

@@ -11,24 +11,30 @@ mod endpoint;
 mod error;
 mod listener;
 mod name;
+mod resilience;
 mod route;
 mod secret;
+mod tls;
 pub mod xds;
 
 pub use affinity::{Affinity, HashKey, HashTable, OnDead, OnDrain, SameSite, SessionCookie};
-pub use cluster::{Balancing, Cluster, Policy, SlowStart};
+pub use cluster::{Balancing, Cluster, Policy, SlowStart, UpstreamProtocol};
 pub use endpoint::{Endpoint, EndpointId, EndpointSet, EndpointState};
 pub use error::FieldError;
-pub use listener::Listener;
+pub use listener::{AccessLog, AccessLogFormat, Listener, Target, Tracing};
 pub use name::ResourceName;
+pub use resilience::{Bodies, Limits, Retry, RetryOn, Timeouts};
 pub use route::{Route, RouteTable, VirtualHost};
 pub use secret::{SessionKey, SessionKeys};
+pub use tls::{Certificate, ListenerTls, TlsVersion, UpstreamTls};
 
 /// One resource of the contract: what is named, versioned, sent and judged as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resource {
     /// What seals the session cookies of clusters.
     Keys(SessionKeys),
+    /// What a listener with TLS shows to clients.
+    Certificate(Certificate),
     /// Where and how endpoints of one cluster are chosen.
     Cluster(Cluster),
     /// The endpoints of one cluster.
@@ -51,8 +57,8 @@ pub struct Update {
 /// The kinds of resource, in the order in which they are sent: what is named comes before what names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// [`SessionKeys`] (SDS).
-    Keys,
+    /// [`SessionKeys`] and [`Certificate`] (SDS).
+    Secret,
     /// [`Cluster`] (CDS).
     Cluster,
     /// [`EndpointSet`] (EDS).
@@ -65,14 +71,20 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in sending order.
-    pub const ALL: [Kind; 5] = [Kind::Keys, Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Routes];
+    pub const ALL: [Kind; 5] = [
+        Kind::Secret,
+        Kind::Cluster,
+        Kind::Endpoints,
+        Kind::Listener,
+        Kind::Routes,
+    ];
 }
 
 impl Resource {
     /// The kind of this resource.
     pub fn kind(&self) -> Kind {
         match self {
-            Resource::Keys(_) => Kind::Keys,
+            Resource::Keys(_) | Resource::Certificate(_) => Kind::Secret,
             Resource::Cluster(_) => Kind::Cluster,
             Resource::Endpoints(_) => Kind::Endpoints,
             Resource::Listener(_) => Kind::Listener,
@@ -84,6 +96,7 @@ impl Resource {
     pub fn name(&self) -> &ResourceName {
         match self {
             Resource::Keys(k) => &k.name,
+            Resource::Certificate(c) => &c.name,
             Resource::Cluster(c) => &c.name,
             Resource::Endpoints(e) => &e.cluster,
             Resource::Listener(l) => &l.name,

@@ -1,8 +1,6 @@
 //! Which cluster answers which request.
 
-use std::time::Duration;
-
-use crate::{HashKey, ResourceName};
+use crate::{Bodies, HashKey, ResourceName, Retry, Timeouts};
 
 /// Routes by host, then by path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +29,27 @@ pub struct Route {
     pub prefix: String,
     /// The cluster that answers.
     pub cluster: ResourceName,
-    /// How long an endpoint may take from the end of the request to the headers of its response; 504 after it. At least 1 ms.
-    /// The body may then take as long as it likes.
-    pub response_timeout: Duration,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// When a request is sent again.
+    pub retry: Retry,
+    /// How much of bodies is taken.
+    pub bodies: Bodies,
     /// What an Envoy hashes for clusters that hash: it wants to be told on the route. Our proxy goes by its cluster's affinity and
     /// never reads this. An Envoy hashes whole addresses: prefix lengths are not told.
     pub hash_on: Option<HashKey>,
 }
 
 impl Route {
-    /// Default of [`Self::response_timeout`].
-    pub const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+    /// A route with the defaults of everything.
+    pub fn new(prefix: impl Into<String>, cluster: ResourceName) -> Self {
+        Route {
+            prefix: prefix.into(),
+            cluster,
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            bodies: Bodies::default(),
+            hash_on: None,
+        }
+    }
 }

@@ -9,13 +9,21 @@
 
 mod affinity;
 mod balancing;
+mod certificate;
 mod cluster;
 mod endpoints;
 mod keys;
 mod listener;
+mod manager;
+mod options;
 mod parts;
+mod resilience;
+mod retry;
 mod routes;
+mod tls;
+mod upstream;
 
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
@@ -33,7 +41,7 @@ impl Kind {
     /// The type URL of this kind in xDS.
     pub fn type_url(self) -> &'static str {
         match self {
-            Kind::Keys => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Kind::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             Kind::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Kind::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Kind::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
@@ -49,7 +57,7 @@ impl Kind {
     /// The name of this kind in metrics and messages.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Keys => "keys",
+            Kind::Secret => "keys",
             Kind::Cluster => "cluster",
             Kind::Endpoints => "endpoints",
             Kind::Listener => "listener",
@@ -62,6 +70,7 @@ impl Kind {
 pub fn encode(resource: &Resource) -> Any {
     let value = match resource {
         Resource::Keys(k) => k.to_xds().encode_to_vec(),
+        Resource::Certificate(c) => c.to_xds().encode_to_vec(),
         Resource::Cluster(c) => c.to_xds().encode_to_vec(),
         Resource::Endpoints(e) => e.to_xds().encode_to_vec(),
         Resource::Listener(l) => l.to_xds().encode_to_vec(),
@@ -87,12 +96,20 @@ pub fn decode(kind: Kind, any: &Any) -> Result<Resource, FieldError> {
     }
     let bytes = any.value.as_slice();
     Ok(match kind {
-        Kind::Keys => Resource::Keys(crate::SessionKeys::from_xds(&message(kind, bytes)?)?),
+        Kind::Secret => secret(&message(kind, bytes)?)?,
         Kind::Cluster => Resource::Cluster(crate::Cluster::from_xds(&message(kind, bytes)?)?),
         Kind::Endpoints => Resource::Endpoints(crate::EndpointSet::from_xds(&message(kind, bytes)?)?),
         Kind::Listener => Resource::Listener(crate::Listener::from_xds(&message(kind, bytes)?)?),
         Kind::Routes => Resource::Routes(crate::RouteTable::from_xds(&message(kind, bytes)?)?),
     })
+}
+
+/// A secret is known by its form.
+fn secret(xds: &Secret) -> Result<Resource, FieldError> {
+    match &xds.r#type {
+        Some(secret::Type::TlsCertificate(_)) => crate::Certificate::from_xds(xds).map(Resource::Certificate),
+        _ => crate::SessionKeys::from_xds(xds).map(Resource::Keys),
+    }
 }
 
 fn message<M: Message + Default>(kind: Kind, bytes: &[u8]) -> Result<M, FieldError> {

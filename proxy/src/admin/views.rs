@@ -64,7 +64,7 @@ pub(super) fn config(snapshot: &Snapshot) -> Value {
                 json!({
                     "prefix": route.prefix,
                     "cluster": route.cluster.as_str(),
-                    "responseTimeoutMs": route.response_timeout.as_millis(),
+                    "requestTimeoutMs": route.timeouts.request.as_millis(),
                 })
             });
             json!({ "name": host.name, "domains": host.domains, "routes": routes.collect::<Vec<_>>() })

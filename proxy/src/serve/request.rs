@@ -168,7 +168,7 @@ async fn deliver(
     mut request: Request<RequestBody>,
 ) -> Result<Delivered, Undelivered> {
     if let Some(idle) = worker.pool.take(&picked.endpoint, worker.clock.now()) {
-        match upstream::send(idle, request, routed.response_timeout, worker.clock).await {
+        match upstream::send(idle, request, routed.route.timeouts.request, worker.clock).await {
             Ok(delivered) => return Ok(delivered),
             Err(Undelivered {
                 failure: Failure::Closed,
@@ -178,7 +178,7 @@ async fn deliver(
         }
     }
     match upstream::connect(&picked.endpoint, routed.cluster.connect_timeout, worker.clock).await {
-        Ok(fresh) => upstream::send(fresh, request, routed.response_timeout, worker.clock).await,
+        Ok(fresh) => upstream::send(fresh, request, routed.route.timeouts.request, worker.clock).await,
         Err(failure) => Err(Undelivered {
             failure,
             request: Some(request),

@@ -39,7 +39,11 @@ impl Bootstrap {
                 address: listener.address,
                 app: None,
             }),
-            Resource::Keys(_) | Resource::Cluster(_) | Resource::Endpoints(_) | Resource::Routes(_) => None,
+            Resource::Keys(_)
+            | Resource::Certificate(_)
+            | Resource::Cluster(_)
+            | Resource::Endpoints(_)
+            | Resource::Routes(_) => None,
         });
         Bootstrap {
             own: None,

@@ -291,7 +291,7 @@ fn keys_rotate_under_sessions() {
     assert_eq!(world.goes(&new), at("b", Outcome::Hit));
     let gone = Update {
         set: Vec::new(),
-        removed: vec![(Kind::Keys, name("keys"))],
+        removed: vec![(Kind::Secret, name("keys"))],
     };
     world.snapshot = Snapshot::next(&world.snapshot, gone, world.now, 1);
     assert_eq!(world.goes(&new).1, Outcome::UnknownKey);

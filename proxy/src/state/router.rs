@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tenbin_model::{ResourceName, Route, RouteTable};
 
@@ -27,12 +27,12 @@ struct Entry {
 }
 
 /// The route of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match {
     /// The cluster: its place in [`Router::targets`].
     pub target: usize,
-    /// How long its endpoints may take from the end of the request to the headers of the response.
-    pub response_timeout: Duration,
+    /// What it says.
+    pub route: Arc<Route>,
 }
 
 impl Router {
@@ -56,12 +56,7 @@ impl Router {
     /// The router that sends everything to `cluster`.
     pub fn all_to(cluster: ResourceName) -> Self {
         let mut router = Router::default();
-        let entry = router.entry(&Route {
-            prefix: "/".to_owned(),
-            cluster,
-            response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-            hash_on: None,
-        });
+        let entry = router.entry(&Route::new("/", cluster));
         router.hosts.push(vec![entry]);
         router.any = Some(0);
         router
@@ -77,7 +72,7 @@ impl Router {
             prefix: route.prefix.as_str().into(),
             found: Match {
                 target,
-                response_timeout: route.response_timeout,
+                route: Arc::new(route.clone()),
             },
         }
     }
@@ -97,7 +92,7 @@ impl Router {
         let host = by_name.or(self.any)?;
         let path = path::canonical(path);
         let entry = self.hosts[host].iter().find(|entry| path.starts_with(&*entry.prefix));
-        entry.map(|entry| entry.found)
+        entry.map(|entry| entry.found.clone())
     }
 }
 
@@ -132,12 +127,7 @@ mod tests {
             domains: domains.iter().map(|&d| d.to_owned()).collect(),
             routes: routes
                 .iter()
-                .map(|&(prefix, cluster)| Route {
-                    prefix: prefix.to_owned(),
-                    cluster: name(cluster),
-                    response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-                    hash_on: None,
-                })
+                .map(|&(prefix, cluster)| Route::new(prefix, name(cluster)))
                 .collect(),
         }
     }

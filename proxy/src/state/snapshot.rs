@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenbin_balance::{Rng, Time};
-use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, RouteTable, SessionKeys, Update};
+use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, Route, RouteTable, SessionKeys, Target, Update};
 
 use super::cluster::{Given, Known};
 use super::{Bootstrap, Cluster, PortStats, Router};
@@ -60,8 +60,8 @@ pub struct Listener {
 pub struct Routed {
     /// The cluster that answers.
     pub cluster: Arc<Cluster>,
-    /// How long its endpoints may take from the end of the request to the headers of the response.
-    pub response_timeout: Duration,
+    /// What its route says.
+    pub route: Arc<Route>,
 }
 
 impl Listener {
@@ -74,7 +74,7 @@ impl Listener {
         let cluster = self.targets[found.target].as_ref().ok_or(Failure::NoCluster)?;
         Ok(Routed {
             cluster: Arc::clone(cluster),
-            response_timeout: found.response_timeout,
+            route: found.route,
         })
     }
 }
@@ -146,7 +146,9 @@ impl Snapshot {
         let port = &self.bootstrap.ports[index];
         let before = self.listeners.get(index);
         let settings = received.listeners.get(&port.name);
-        let routes = settings.map_or(&port.name, |listener| &listener.routes);
+        let routes = settings.map_or(&port.name, |listener| match &listener.target {
+            Target::Http(routes) | Target::Tcp(routes) => routes,
+        });
         let router = match received.routes.get(routes) {
             Some((_, router)) => Arc::clone(router),
             None if port.app.is_some() => Arc::new(Router::all_to(port.name.clone())),
@@ -219,7 +221,7 @@ impl Received {
         let mut keys = BTreeSet::new();
         for (kind, name) in update.removed {
             match kind {
-                Kind::Keys => {
+                Kind::Secret => {
                     self.keys.remove(&name);
                     keys.insert(name.clone());
                 }
@@ -239,6 +241,7 @@ impl Received {
                     keys.insert(name.clone());
                     self.keys.insert(name, Arc::new(set));
                 }
+                Resource::Certificate(_) => {}
                 Resource::Cluster(cluster) => {
                     touched.insert(name.clone());
                     self.clusters.insert(name, Arc::new(cluster));

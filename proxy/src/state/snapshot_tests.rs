@@ -47,12 +47,12 @@ fn endpoints(ids: &[(&str, EndpointState)]) -> Resource {
 
 fn cluster(policy: Policy) -> Resource {
     Resource::Cluster(tenbin_model::Cluster {
-        name: name("ns/hello/http"),
         balancing: Balancing {
             policy,
             ..Balancing::default()
         },
         connect_timeout: Duration::from_millis(70),
+        ..tenbin_model::Cluster::new(name("ns/hello/http"))
     })
 }
 
@@ -254,12 +254,9 @@ fn routes_settings_and_their_absence() {
     let update = set(vec![
         cluster(Policy::RoundRobin),
         Resource::Listener(tenbin_model::Listener {
-            name: name("ns/hello/http"),
-            address: "10.9.9.9:1".parse().unwrap(),
-            routes: name("table"),
             header_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(2),
-            trusted_hops: Vec::new(),
+            ..tenbin_model::Listener::new(name("ns/hello/http"), "10.9.9.9:1".parse().unwrap(), name("table"))
         }),
         Resource::Routes(RouteTable {
             name: name("table"),
@@ -270,10 +267,11 @@ fn routes_settings_and_their_absence() {
                     .iter()
                     .filter_map(|text| text.split_once(':'))
                     .map(|(prefix, target)| Route {
-                        prefix: prefix.to_owned(),
-                        cluster: name(target),
-                        response_timeout: Duration::from_secs(3),
-                        hash_on: None,
+                        timeouts: tenbin_model::Timeouts {
+                            request: Duration::from_secs(3),
+                            ..tenbin_model::Timeouts::default()
+                        },
+                        ..Route::new(prefix, name(target))
                     })
                     .collect(),
             }],
@@ -292,7 +290,7 @@ fn routes_settings_and_their_absence() {
     );
     assert_eq!(listener.route("h", "/x/y").unwrap_err(), Failure::NoCluster);
     let routed = listener.route("h", "/").unwrap();
-    assert_eq!(routed.response_timeout, Duration::from_secs(3));
+    assert_eq!(routed.route.timeouts.request, Duration::from_secs(3));
     assert_eq!(routed.cluster.connect_timeout, Duration::from_millis(70));
 
     let gone = Update {

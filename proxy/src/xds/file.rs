@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tenbin_model::{
     Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, FieldError, Listener, Resource, ResourceName, Route,
-    RouteTable, SessionKeys, Update, VirtualHost, bounds,
+    RouteTable, SessionKeys, Timeouts, Update, VirtualHost, bounds,
 };
 
 use balancing::{AffinityItem, ConfigItem};
@@ -113,7 +113,7 @@ struct RouteItem {
     host: Option<String>,
     prefix: Option<String>,
     cluster: String,
-    response_timeout: Option<String>,
+    request_timeout: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -200,9 +200,6 @@ impl ListenerItem {
             }
         }
         let listener = Listener {
-            name: name.clone(),
-            address: socket("address", &self.address)?,
-            routes: name.clone(),
             header_timeout: time(
                 "headerTimeout",
                 self.header_timeout.as_deref(),
@@ -214,6 +211,7 @@ impl ListenerItem {
                 Listener::DEFAULT_IDLE_TIMEOUT,
             )?,
             trusted_hops: bounds::trusted_hops("trustedHops", &self.trusted_hops)?,
+            ..Listener::new(name.clone(), socket("address", &self.address)?, name.clone())
         };
         Ok((listener, RouteTable { name, hosts }))
     }
@@ -229,15 +227,14 @@ impl RouteItem {
             return Err(FieldError::new("cluster", &self.cluster, accepted));
         }
         let host = bounds::domain("host", self.host.as_deref().unwrap_or("*"))?;
+        let prefix = bounds::prefix("prefix", self.prefix.as_deref().unwrap_or("/"))?;
+        let defaults = Timeouts::default();
         let route = Route {
-            prefix: bounds::prefix("prefix", self.prefix.as_deref().unwrap_or("/"))?,
-            cluster,
-            response_timeout: time(
-                "responseTimeout",
-                self.response_timeout.as_deref(),
-                Route::DEFAULT_RESPONSE_TIMEOUT,
-            )?,
-            hash_on: None,
+            timeouts: Timeouts {
+                request: time("requestTimeout", self.request_timeout.as_deref(), defaults.request)?,
+                ..defaults
+            },
+            ..Route::new(prefix, cluster)
         };
         Ok((host, route))
     }
@@ -256,6 +253,7 @@ impl ClusterItem {
                 self.connect_timeout.as_deref(),
                 Cluster::DEFAULT_CONNECT_TIMEOUT,
             )?,
+            ..Cluster::new(name.clone())
         };
         if self.endpoints.len() > EndpointSet::MAX {
             let accepted = format!("at most {} endpoints", EndpointSet::MAX);
@@ -380,11 +378,11 @@ clusters:
         assert!(standalone.status.is_some());
         assert!(standalone.admin.is_some());
         let kinds: Vec<_> = standalone.update.set.iter().map(Resource::kind).collect();
-        use tenbin_model::Kind::{Cluster, Endpoints, Keys, Listener, Routes};
+        use tenbin_model::Kind::{Cluster, Endpoints, Listener, Routes, Secret};
         assert_eq!(
             kinds,
             [
-                Keys, Cluster, Endpoints, Cluster, Endpoints, Cluster, Endpoints, Listener, Routes
+                Secret, Cluster, Endpoints, Cluster, Endpoints, Cluster, Endpoints, Listener, Routes
             ]
         );
     }
@@ -404,36 +402,23 @@ clusters:
         };
         let expected = vec![
             Resource::Cluster(Cluster {
-                name: name.clone(),
                 balancing: Balancing {
                     policy: Policy::Adaptive,
                     ..Balancing::default()
                 },
-                connect_timeout: Cluster::DEFAULT_CONNECT_TIMEOUT,
+                ..Cluster::new(name.clone())
             }),
             Resource::Endpoints(EndpointSet {
                 cluster: name.clone(),
                 endpoints: vec![endpoint("127.0.0.1:9001"), endpoint("127.0.0.1:9002")],
             }),
-            Resource::Listener(Listener {
-                name: web.clone(),
-                address: ([127, 0, 0, 1], 8080).into(),
-                routes: web.clone(),
-                header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-                idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
-                trusted_hops: Vec::new(),
-            }),
+            Resource::Listener(Listener::new(web.clone(), ([127, 0, 0, 1], 8080).into(), web.clone())),
             Resource::Routes(RouteTable {
                 name: web,
                 hosts: vec![VirtualHost {
                     name: "*".to_owned(),
                     domains: vec!["*".to_owned()],
-                    routes: vec![Route {
-                        prefix: "/".to_owned(),
-                        cluster: name,
-                        response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-                        hash_on: None,
-                    }],
+                    routes: vec![Route::new("/", name)],
                 }],
             }),
         ];
@@ -445,9 +430,9 @@ clusters:
     fn routes_of_one_host_come_together_in_their_order() {
         let text = SMALL.replace(
             "      - cluster: hello\n",
-            "      - {host: a.example, prefix: /x, cluster: hello, responseTimeout: 500ms}
+            "      - {host: a.example, prefix: /x, cluster: hello, requestTimeout: 500ms}
       - {cluster: hello}
-      - {host: a.example, cluster: hello, responseTimeout: 2m}\n",
+      - {host: a.example, cluster: hello, requestTimeout: 2m}\n",
         );
         let standalone = parse("t.yaml", &text).unwrap();
         let Some(Resource::Routes(table)) = standalone.update.set.last() else {
@@ -456,8 +441,8 @@ clusters:
         let hosts: Vec<_> = table.hosts.iter().map(|h| (h.name.as_str(), h.routes.len())).collect();
         assert_eq!(hosts, [("a.example", 2), ("*", 1)]);
         assert_eq!(table.hosts[0].routes[0].prefix, "/x");
-        assert_eq!(table.hosts[0].routes[0].response_timeout, Duration::from_millis(500));
-        assert_eq!(table.hosts[0].routes[1].response_timeout, Duration::from_secs(120));
+        assert_eq!(table.hosts[0].routes[0].timeouts.request, Duration::from_millis(500));
+        assert_eq!(table.hosts[0].routes[1].timeouts.request, Duration::from_secs(120));
     }
 
     #[test]
@@ -485,13 +470,13 @@ clusters:
             ),
             (
                 "cluster: hello",
-                "{cluster: hello, responseTimeout: 5}",
-                "listeners[0].routes[0].responseTimeout: \"5\"",
+                "{cluster: hello, requestTimeout: 5}",
+                "listeners[0].routes[0].requestTimeout: \"5\"",
             ),
             (
                 "cluster: hello",
-                "{cluster: hello, responseTimeout: 0s}",
-                "responseTimeout: \"0ns\"",
+                "{cluster: hello, requestTimeout: 0s}",
+                "requestTimeout: \"0ns\"",
             ),
             (
                 "'127.0.0.1:9002'",

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
-use tenbin_model::{FieldError, Kind, Resource, ResourceName, RouteTable, Update, xds};
+use tenbin_model::{FieldError, Kind, Resource, ResourceName, RouteTable, Target, Update, xds};
 
 /// One resource as it came. Its version stays with it, so that none is ever told of another content.
 #[derive(PartialEq)]
@@ -83,7 +83,10 @@ impl Resources {
     /// The name of the route table that a listener names.
     fn table_of(&self, listener: &ResourceName) -> Option<&ResourceName> {
         match self.get(Kind::Listener, listener).map(|entry| &entry.resource) {
-            Some(Resource::Listener(listener)) => Some(&listener.routes),
+            Some(Resource::Listener(listener)) => match &listener.target {
+                Target::Http(routes) => Some(routes),
+                Target::Tcp(_) => None,
+            },
             _ => None,
         }
     }
@@ -152,7 +155,7 @@ pub(super) fn wanted(
     wanted[Kind::Routes as usize] = tables;
     wanted[Kind::Endpoints as usize].clone_from(&clusters);
     wanted[Kind::Cluster as usize] = clusters;
-    wanted[Kind::Keys as usize] = keys;
+    wanted[Kind::Secret as usize] = keys;
     wanted
 }
 
@@ -178,7 +181,7 @@ pub(super) fn is_whole(roots: &[ResourceName], resources: &Resources) -> bool {
     };
     // A cluster may be in use without endpoints, and without keys.
     let clusters = resources.of(Kind::Cluster).keys();
-    received.absent[Kind::Keys as usize] = clusters
+    received.absent[Kind::Secret as usize] = clusters
         .clone()
         .filter_map(|name| resources.keys_of(name))
         .cloned()
@@ -238,7 +241,8 @@ impl Choice<'_> {
         let received = &self.received.resources;
         let keys = received.keys_of(name);
         received.get(Kind::Cluster, name).is_some()
-            && keys.is_none_or(|keys| self.is_settled(Kind::Keys, keys) || self.used.get(Kind::Keys, keys).is_some())
+            && keys
+                .is_none_or(|keys| self.is_settled(Kind::Secret, keys) || self.used.get(Kind::Secret, keys).is_some())
     }
 
     /// It has come, or there is none.
@@ -253,7 +257,7 @@ impl Choice<'_> {
             false => self.used,
         };
         let mut parts = vec![from.get(Kind::Cluster, name), self.newest(Kind::Endpoints, name)];
-        parts.extend(from.keys_of(name).map(|keys| self.newest(Kind::Keys, keys)));
+        parts.extend(from.keys_of(name).map(|keys| self.newest(Kind::Secret, keys)));
         let parts: Vec<Arc<Entry>> = parts.into_iter().flatten().cloned().collect();
         for part in parts {
             self.next.insert(part);

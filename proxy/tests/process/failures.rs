@@ -105,7 +105,7 @@ async fn failures_are_told_apart() {
         (vec![switching.address], 502, "UPE"),
         (vec![silent.address], 504, "UT"),
     ] {
-        let limit = if code == "UT" { ", responseTimeout: 200ms" } else { "" };
+        let limit = if code == "UT" { ", requestTimeout: 200ms" } else { "" };
         let proxy = Proxy::standalone(&simple(&endpoints, "", "", limit), &[]).await;
         let mut client = proxy.client().await;
         let response = client.get("/").await;
@@ -293,7 +293,7 @@ async fn an_upload_that_breaks_off_is_the_clients_doing() {
 #[tokio::test]
 async fn a_slow_upload_is_not_a_slow_endpoint() {
     let app = Backend::app().await;
-    let proxy = Proxy::standalone(&simple(&[app.address], "", "", ", responseTimeout: 500ms"), &[]).await;
+    let proxy = Proxy::standalone(&simple(&[app.address], "", "", ", requestTimeout: 500ms"), &[]).await;
     let mut client = proxy.client().await;
     client
         .send("POST /sink HTTP/1.1\r\nhost: test\r\ncontent-length: 8\r\n\r\n")

@@ -120,22 +120,13 @@ impl Operator {
     /// Whose X-Forwarded-For is believed.
     pub(crate) fn listener(&self, trusted: &[&str]) {
         self.set(Resource::Listener(Listener {
-            name: self.port(),
-            address: ([0, 0, 0, 0], 1).into(),
-            routes: self.port(),
-            header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-            idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
             trusted_hops: trusted.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Listener::new(self.port(), ([0, 0, 0, 0], 1).into(), self.port())
         }));
     }
 
     fn route(&self) {
-        let route = Route {
-            prefix: "/".to_owned(),
-            cluster: self.port(),
-            response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-            hash_on: None,
-        };
+        let route = Route::new("/", self.port());
         self.set(Resource::Routes(RouteTable {
             name: self.port(),
             hosts: vec![VirtualHost {

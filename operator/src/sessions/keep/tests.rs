@@ -2,7 +2,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::compile::compile;
+use crate::compile::{Defaults, compile};
 use crate::tables::Watched;
 use crate::world::AppState;
 
@@ -41,7 +41,7 @@ fn world(apps: &[(&str, &str, Value)], secrets: Vec<Secret>) -> World {
     let keys: Vec<AppKey> = world.tables.apps().collect();
     for key in keys {
         let state = AppState {
-            compiled: compile(&world.tables, &key),
+            compiled: compile(&world.tables, &key, &Defaults::default()),
             ..AppState::default()
         };
         world.apps.insert(key, state);

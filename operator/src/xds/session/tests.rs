@@ -22,12 +22,12 @@ fn name(text: &str) -> ResourceName {
 
 fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
-        name: name(text),
         balancing: Balancing {
             policy: Policy::RoundRobin,
             ..Balancing::default()
         },
         connect_timeout: Duration::from_secs(seconds),
+        ..Cluster::new(name(text))
     })
 }
 
@@ -39,14 +39,7 @@ fn endpoints(text: &str) -> Resource {
 }
 
 fn listener(text: &str) -> Resource {
-    Resource::Listener(Listener {
-        name: name(text),
-        address: ([0, 0, 0, 0], 15080).into(),
-        routes: name(text),
-        header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-        idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
-        trusted_hops: Vec::new(),
-    })
+    Resource::Listener(Listener::new(name(text), ([0, 0, 0, 0], 15080).into(), name(text)))
 }
 
 fn routes(text: &str, to: &str) -> Resource {
@@ -55,12 +48,7 @@ fn routes(text: &str, to: &str) -> Resource {
         hosts: vec![VirtualHost {
             name: "all".to_owned(),
             domains: vec!["*".to_owned()],
-            routes: vec![Route {
-                prefix: "/".to_owned(),
-                cluster: name(to),
-                response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-                hash_on: None,
-            }],
+            routes: vec![Route::new("/", name(to))],
         }],
     })
 }
@@ -643,7 +631,7 @@ fn a_large_answer_comes_in_parts() {
 #[test]
 fn routes_wait_for_the_keys_of_their_new_cluster_and_keys_go_last() {
     let mut session = settled(app("old"), &["old"]);
-    let absent = after(&mut session, ask(Kind::Keys, &[KEYS]));
+    let absent = after(&mut session, ask(Kind::Secret, &[KEYS]));
     ack_all(&mut session, absent);
     assert!(session.sync().synced);
     let new = vec![
@@ -656,7 +644,7 @@ fn routes_wait_for_the_keys_of_their_new_cluster_and_keys_go_last() {
     let step = session.on_snapshot(snapshot(new));
     assert_eq!(
         told(&step.responses),
-        [(Kind::Keys, vec![KEYS], vec![]), (Kind::Cluster, vec!["new"], vec![])]
+        [(Kind::Secret, vec![KEYS], vec![]), (Kind::Cluster, vec!["new"], vec![])]
     );
     after(&mut session, ack(&step.responses[1]));
     let endpoints = one(&mut session, ask(Kind::Endpoints, &["new"]));
@@ -673,7 +661,7 @@ fn routes_wait_for_the_keys_of_their_new_cluster_and_keys_go_last() {
     let at = |wanted: (Kind, Vec<&str>, Vec<&str>)| seen.iter().position(|told| *told == wanted);
     let routes = at((Kind::Routes, vec![OWN], vec![]));
     let cluster = at((Kind::Cluster, vec![], vec!["new"]));
-    let keys = at((Kind::Keys, vec![], vec![KEYS]));
+    let keys = at((Kind::Secret, vec![], vec![KEYS]));
     assert!(routes.is_some() && routes < cluster && cluster < keys, "{seen:?}");
 }
 
@@ -689,12 +677,12 @@ fn a_client_that_follows_keys_is_synced_with_the_newest_alone() {
         ]
     };
     let mut session = settled(with(1), &[OWN]);
-    let responses = after(&mut session, ask(Kind::Keys, &[KEYS]));
+    let responses = after(&mut session, ask(Kind::Secret, &[KEYS]));
     assert!(!session.sync().synced);
     ack_all(&mut session, responses);
     assert!(session.sync().synced);
     let step = session.on_snapshot(snapshot(with(2)));
-    assert_eq!(told(&step.responses), [(Kind::Keys, vec![KEYS], vec![])]);
+    assert_eq!(told(&step.responses), [(Kind::Secret, vec![KEYS], vec![])]);
     assert!(!session.sync().synced);
     ack_all(&mut session, step.responses);
     assert!(session.sync().synced);
@@ -704,11 +692,11 @@ fn a_client_that_follows_keys_is_synced_with_the_newest_alone() {
 fn keys_of_another_app_do_not_exist_here() {
     let mut session = session(vec![keys(KEYS, 1)]);
     let step = session
-        .on_request(ask(Kind::Keys, &["shop/other/session-keys"]))
+        .on_request(ask(Kind::Secret, &["shop/other/session-keys"]))
         .unwrap();
     assert_eq!(
         told(&step.responses),
-        [(Kind::Keys, vec![], vec!["shop/other/session-keys"])]
+        [(Kind::Secret, vec![], vec!["shop/other/session-keys"])]
     );
     assert_eq!(step.foreign, 1);
 }

@@ -17,23 +17,11 @@ pub(crate) fn name(text: &str) -> ResourceName {
 }
 
 pub(crate) fn listener(routes: &str) -> Resource {
-    Resource::Listener(Listener {
-        name: name(WEB),
-        address: ([0, 0, 0, 0], 15080).into(),
-        routes: name(routes),
-        header_timeout: Listener::DEFAULT_HEADER_TIMEOUT,
-        idle_timeout: Listener::DEFAULT_IDLE_TIMEOUT,
-        trusted_hops: Vec::new(),
-    })
+    Resource::Listener(Listener::new(name(WEB), ([0, 0, 0, 0], 15080).into(), name(routes)))
 }
 
 pub(crate) fn routes(table: &str, clusters: &[&str]) -> Resource {
-    let route = |cluster: &&str| Route {
-        prefix: format!("/{cluster}"),
-        cluster: name(cluster),
-        response_timeout: Route::DEFAULT_RESPONSE_TIMEOUT,
-        hash_on: None,
-    };
+    let route = |cluster: &&str| Route::new(format!("/{cluster}"), name(cluster));
     Resource::Routes(RouteTable {
         name: name(table),
         hosts: vec![VirtualHost {
@@ -46,12 +34,12 @@ pub(crate) fn routes(table: &str, clusters: &[&str]) -> Resource {
 
 pub(crate) fn cluster(text: &str, seconds: u64) -> Resource {
     Resource::Cluster(Cluster {
-        name: name(text),
         balancing: Balancing {
             policy: Policy::Adaptive,
             ..Balancing::default()
         },
         connect_timeout: Duration::from_secs(seconds),
+        ..Cluster::new(name(text))
     })
 }
 
@@ -244,10 +232,10 @@ fn a_cluster_with_a_session_cookie_waits_for_its_keys() {
     session.on_response(set(&endpoints("a", 1)));
     let judged = session.on_response(set(&sticky("a", "k")));
     assert_eq!(judged.update, None);
-    assert_eq!(asked(&judged.requests[1..]), [(Kind::Keys, vec!["k"], vec![])]);
+    assert_eq!(asked(&judged.requests[1..]), [(Kind::Secret, vec!["k"], vec![])]);
     let judged = session.on_response(set(&keys("k", 1)));
     let (set, _) = changes(&judged);
-    assert_eq!(set[..2], [(Kind::Keys, "k"), (Kind::Cluster, "a")]);
+    assert_eq!(set[..2], [(Kind::Secret, "k"), (Kind::Cluster, "a")]);
     assert_eq!(set.len(), 5);
 }
 
@@ -259,10 +247,10 @@ fn a_cluster_that_has_no_keys_to_wait_for_is_whole() {
         None,
         "the one without a cookie is in use until the keys are here"
     );
-    let judged = session.on_response(gone(Kind::Keys, "k"));
+    let judged = session.on_response(gone(Kind::Secret, "k"));
     assert_eq!(changes(&judged), (vec![(Kind::Cluster, "a")], vec![]));
     let judged = session.on_response(set(&keys("k", 1)));
-    assert_eq!(changes(&judged), (vec![(Kind::Keys, "k")], vec![]));
+    assert_eq!(changes(&judged), (vec![(Kind::Secret, "k")], vec![]));
 }
 
 #[test]
@@ -271,11 +259,18 @@ fn keys_stay_while_they_are_named_and_go_with_their_cluster() {
     session.on_response(set(&sticky("a", "k")));
     session.on_response(set(&keys("k", 1)));
     let judged = session.on_response(set(&keys("k", 2)));
-    assert_eq!(changes(&judged), (vec![(Kind::Keys, "k")], vec![]), "they rotate alone");
-    assert_eq!(session.on_response(gone(Kind::Keys, "k")).update, None, "still named");
+    assert_eq!(
+        changes(&judged),
+        (vec![(Kind::Secret, "k")], vec![]),
+        "they rotate alone"
+    );
+    assert_eq!(session.on_response(gone(Kind::Secret, "k")).update, None, "still named");
     let judged = session.on_response(set(&cluster("a", 1)));
-    assert_eq!(changes(&judged), (vec![(Kind::Cluster, "a")], vec![(Kind::Keys, "k")]));
-    assert_eq!(asked(&judged.requests[1..]), [(Kind::Keys, vec![], vec!["k"])]);
+    assert_eq!(
+        changes(&judged),
+        (vec![(Kind::Cluster, "a")], vec![(Kind::Secret, "k")])
+    );
+    assert_eq!(asked(&judged.requests[1..]), [(Kind::Secret, vec![], vec!["k"])]);
 }
 
 #[test]
