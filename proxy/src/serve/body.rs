@@ -1,114 +1,25 @@
-//! Bodies on their way through: never gathered, one chunk at a time, and what must happen when they end.
+//! A response's body on its way to the client: one chunk at a time, measured, watched, at most a bounded part of it held, and what must
+//! happen when it ends.
 
-use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tenbin_balance::Time;
+use tenbin_model::Route;
+use tokio::time::{Sleep, sleep_until};
 
-use super::connection::{Busy, Connection};
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::upload::{BodyError, Upload};
 use crate::clock::Clock;
 use crate::upstream::Lease;
-
-/// A request's body on its way to an endpoint.
-#[derive(Debug)]
-pub struct RequestBody {
-    incoming: Option<Incoming>,
-    upload: Option<Rc<Upload>>,
-    /// Its connection is busy until the body ends, even where the response ended before.
-    busy: Option<Busy>,
-}
-
-/// When a request's body had been sent.
-#[derive(Debug)]
-pub struct Upload {
-    clock: Clock,
-    ended: Cell<Option<Time>>,
-}
-
-impl Upload {
-    /// When it had been sent; `None` while it is still under way.
-    pub fn ended(&self) -> Option<Time> {
-        self.ended.get()
-    }
-}
-
-impl RequestBody {
-    /// No body.
-    pub fn empty() -> Self {
-        RequestBody {
-            incoming: None,
-            upload: None,
-            busy: None,
-        }
-    }
-
-    /// The client's body.
-    pub(super) fn new(incoming: Incoming, connection: &Rc<Connection>) -> Self {
-        if incoming.is_end_stream() {
-            return Self::empty();
-        }
-        let (clock, ended) = (connection.worker.clock, Cell::new(None));
-        RequestBody {
-            incoming: Some(incoming),
-            upload: Some(Rc::new(Upload { clock, ended })),
-            busy: Some(connection.busy()),
-        }
-    }
-
-    /// What there is to know about its sending; `None` if there is none to send.
-    pub fn upload(&self) -> Option<Rc<Upload>> {
-        self.upload.clone()
-    }
-
-    fn end(&mut self) {
-        if let Some(upload) = &self.upload
-            && upload.ended.get().is_none()
-        {
-            upload.ended.set(Some(upload.clock.now()));
-        }
-        self.busy = None;
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else {
-            return Poll::Ready(None);
-        };
-        let polled = Pin::new(incoming).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || self.is_end_stream() {
-            self.end();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming
-            .as_ref()
-            .map_or(SizeHint::with_exact(0), Incoming::size_hint)
-    }
-}
-
-impl Drop for RequestBody {
-    /// Whoever drops it has sent as much of it as ever will be.
-    fn drop(&mut self) {
-        self.end();
-    }
-}
 
 /// A response's body on its way to the client. While it lives its request is open; when it ends, the connection it came over may be used
 /// again.
@@ -119,15 +30,174 @@ pub(super) struct ResponseBody {
 }
 
 enum Source {
-    Endpoint(Incoming, Option<Lease>),
+    Endpoint(Relay),
     Text(Option<Bytes>),
 }
 
-impl ResponseBody {
+/// An endpoint's body.
+pub(super) struct Relay {
+    body: Incoming,
+    /// What it comes over; gone when it ended.
+    lease: Option<Lease>,
+    /// The request's body, where that is still under way.
+    upload: Option<Rc<Upload>>,
+    /// What came before the client got any.
+    held: VecDeque<Frame<Bytes>>,
+    /// How much more is taken.
+    left: u64,
+    ended: bool,
+    stall: Stall,
+}
+
+/// Watches whether a body stands still: by a timer only where it does at all.
+struct Stall {
+    clock: Clock,
+    idle: Duration,
+    moved: Time,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn moved(&mut self) {
+        self.moved = self.clock.now();
+    }
+
+    /// Ready when nothing moved for too long, the request's body included: what goes both ways may pause in one of them.
+    fn poll(&mut self, upload: Option<&Upload>, cx: &mut Context<'_>) -> Poll<()> {
+        let (clock, idle, moved) = (self.clock, self.idle, self.moved);
+        let due = || upload.map_or(moved, |upload| upload.moved().max(moved)).plus(idle);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(clock.at(due()))));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if due() <= clock.now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(clock.at(due()));
+        }
+    }
+}
+
+impl Relay {
     /// The endpoint's body, over the leased connection.
-    pub(super) fn relayed(exchange: Exchange, body: Incoming, lease: Lease) -> Self {
+    ///
+    /// # Errors
+    /// [`Failure::ResponseTooLarge`], where its length says so.
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        upload: Option<Rc<Upload>>,
+        route: &Route,
+        clock: Clock,
+    ) -> Result<Self, Failure> {
+        let left = route.bodies.response_max.unwrap_or(u64::MAX);
+        if body.size_hint().lower() > left {
+            return Err(Failure::ResponseTooLarge);
+        }
+        Ok(Relay {
+            body,
+            lease: Some(lease),
+            upload,
+            held: VecDeque::new(),
+            left,
+            ended: false,
+            stall: Stall {
+                clock,
+                idle: route.timeouts.idle,
+                moved: clock.now(),
+                timer: None,
+            },
+        })
+    }
+
+    /// Reads up to about so many bytes before the client gets any; the connection that they came over, if that was all.
+    ///
+    /// # Errors
+    /// The endpoint breaks off, or sends too much.
+    pub(super) async fn gather(&mut self, most: usize) -> Result<Option<Lease>, Failure> {
+        let mut gathered = 0;
+        while gathered < most && !self.ended {
+            let frame = match poll_fn(|cx| self.poll(cx)).await {
+                None => break,
+                Some(frame) => frame?,
+            };
+            gathered += frame.data_ref().map_or(0, Bytes::len);
+            self.ended = self.body.is_end_stream();
+            self.held.push_back(frame);
+        }
+        Ok(if self.ended { self.lease.take() } else { None })
+    }
+
+    /// Takes what is there without waiting: the connection, if that was all.
+    pub(super) fn drain(mut self, cx: &mut Context<'_>) -> Option<Lease> {
+        while !self.body.is_end_stream() {
+            match self.poll(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None) => break,
+                Poll::Ready(Some(Err(_))) | Poll::Pending => return None,
+            }
+        }
+        self.lease.take()
+    }
+
+    /// The next that the endpoint sends.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.stall.moved();
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                match self.left.checked_sub(length) {
+                    Some(left) => self.left = left,
+                    None => return Poll::Ready(Some(Err(Failure::ResponseTooLarge))),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                let cut = self.upload.as_ref().and_then(|upload| upload.cut());
+                Poll::Ready(Some(Err(cut.unwrap_or(Failure::BodyBroken))))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(self.stall.poll(self.upload.as_deref(), cx));
+                Poll::Ready(Some(Err(Failure::BodyIdle)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_empty() && (self.ended || self.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        if self.held.is_empty() {
+            return hint;
+        }
+        let held: usize = self
+            .held
+            .iter()
+            .filter_map(|frame| frame.data_ref())
+            .map(Bytes::len)
+            .sum();
+        let held = held as u64;
+        match hint.exact() {
+            Some(rest) => SizeHint::with_exact(rest.saturating_add(held)),
+            None if self.ended => SizeHint::with_exact(held),
+            None => {
+                hint.set_lower(hint.lower().saturating_add(held));
+                hint
+            }
+        }
+    }
+}
+
+impl ResponseBody {
+    /// The endpoint's body.
+    pub(super) fn relayed(exchange: Exchange, relay: Relay) -> Self {
         ResponseBody {
-            source: Source::Endpoint(body, Some(lease)),
+            source: Source::Endpoint(relay),
             exchange: Some(exchange),
         }
     }
@@ -135,7 +205,7 @@ impl ResponseBody {
     /// Our own few words.
     pub(super) fn text(exchange: Exchange, text: &'static str) -> Self {
         ResponseBody {
-            source: Source::Text(Some(Bytes::from_static(text.as_bytes()))),
+            source: Source::Text((!text.is_empty()).then(|| Bytes::from_static(text.as_bytes()))),
             exchange: Some(exchange),
         }
     }
@@ -151,21 +221,33 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        match &mut this.source {
-            Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Source::Endpoint(body, _) => {
-                let polled = Pin::new(body).poll_frame(cx);
-                if let (Poll::Ready(Some(Err(_))), Some(exchange)) = (&polled, &mut this.exchange) {
-                    exchange.fail(Failure::BodyBroken);
+        let relay = match &mut this.source {
+            Source::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Source::Endpoint(relay) => relay,
+        };
+        if let Some(frame) = relay.held.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if relay.ended {
+            this.end();
+            return Poll::Ready(None);
+        }
+        let polled = ready!(relay.poll(cx));
+        match polled {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Err(failure)) => {
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.fail(failure);
                 }
-                if let Poll::Ready(None) = polled {
-                    this.end();
-                }
-                polled
+                Poll::Ready(Some(Err(BodyError::Cut(failure))))
+            }
+            None => {
+                this.end();
+                Poll::Ready(None)
             }
         }
     }
@@ -173,14 +255,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Text(text) => text.is_none(),
-            Source::Endpoint(body, _) => body.is_end_stream(),
+            Source::Endpoint(relay) => relay.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Source::Endpoint(body, _) => body.size_hint(),
+            Source::Endpoint(relay) => relay.size_hint(),
         }
     }
 }
@@ -191,10 +273,13 @@ impl ResponseBody {
         let Some(mut exchange) = self.exchange.take() else {
             return;
         };
-        if let Source::Endpoint(_, lease) = &mut self.source
-            && let Some(lease) = lease.take()
-        {
-            exchange.give_back(lease);
+        if let Source::Endpoint(relay) = &mut self.source {
+            if let Some(lease) = relay.lease.take() {
+                exchange.give_back(lease);
+            }
+            if let Some(upload) = &relay.upload {
+                upload.watch();
+            }
         }
         exchange.complete();
     }

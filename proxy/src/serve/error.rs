@@ -10,6 +10,10 @@ pub enum Failure {
     BadRequest,
     /// The method is not served: CONNECT.
     BadMethod,
+    /// It asks for an upgrade, and the endpoints speak HTTP/2, where there is none.
+    NoUpgrade,
+    /// Its body is larger than its route takes.
+    TooLarge,
     /// The client left, or broke off its request's body.
     ClientGone,
     /// No route matches.
@@ -20,20 +24,40 @@ pub enum Failure {
     NoEndpoint,
     /// The endpoint of the client's session is gone or cannot be reached, and sessions may not move.
     Session,
+    /// The cluster is at its limits, and no more requests may wait.
+    Overflow,
+    /// The cluster is at its limits, and was for as long as a request may wait.
+    QueueTimeout,
     /// The endpoint refused the connection or cannot be reached.
     Connect,
-    /// The endpoint did not answer a connection attempt in time.
+    /// The endpoint did not answer a connection attempt in time, TLS included.
     ConnectTimeout,
+    /// TLS with the endpoint failed: it is not who it should be, or does not speak what it should.
+    Tls,
     /// This proxy could not open a connection: out of descriptors, ports or memory. There may be an idle one to another endpoint.
     Local,
-    /// The endpoint closed the connection before its response's headers were complete.
-    Closed,
-    /// The endpoint answered with something that is not HTTP, or switched protocols unasked.
-    Protocol,
-    /// The endpoint did not send its response's headers in time.
-    ResponseTimeout,
+    /// The endpoint sent the request back unprocessed (HTTP/2: REFUSED_STREAM, or GOAWAY before it).
+    Refused,
+    /// The endpoint reset the request (HTTP/2) before its response's headers were complete.
+    Reset,
     /// The endpoint broke off in the middle of its response's body.
     BodyBroken,
+    /// The endpoint closed the connection before a byte of its response.
+    Closed,
+    /// The endpoint closed the connection in the middle of its response's headers.
+    HeadBroken,
+    /// The endpoint answered with something that is not HTTP, or switched protocols unasked.
+    Protocol,
+    /// The endpoint did not send its response's headers in time, or no endpoint did.
+    ResponseTimeout,
+    /// The client's body stood still for too long.
+    UploadIdle,
+    /// The endpoint took no more of the request's body for too long, and did not answer.
+    StreamIdle,
+    /// The endpoint's body stood still for too long.
+    BodyIdle,
+    /// The endpoint's body is larger than the route takes.
+    ResponseTooLarge,
 }
 
 /// Whose fault a failure is.
@@ -47,13 +71,21 @@ pub enum Fault {
     Endpoint,
 }
 
-/// Whether a request may be sent again.
+/// Whether a request may be sent again, as far as the failure alone tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// No: an app may have begun it, or it would fail again.
+    /// No: it would fail again, or an answer has begun.
     Never,
     /// On another endpoint, whatever the method: nothing of it was sent.
     Elsewhere,
+    /// Whatever the method: the endpoint says that no app has begun it.
+    Unprocessed,
+    /// An app may have begun it, but gave no answer: see [`tenbin_model::RetryOn::Closed`].
+    Closed,
+    /// An app may be at it still: see [`tenbin_model::RetryOn::Timeout`].
+    Timeout,
+    /// What came is no answer: see [`tenbin_model::RetryOn::GatewayError`].
+    Gateway,
 }
 
 /// What there is to say about a failure.
@@ -67,44 +99,68 @@ struct Facts {
 
 impl Failure {
     /// Every failure; its place here is its place in [`crate::state::PortStats::failures`].
-    pub const ALL: [Failure; 14] = [
+    pub const ALL: [Failure; 26] = [
         Failure::BadRequest,
         Failure::BadMethod,
+        Failure::NoUpgrade,
+        Failure::TooLarge,
         Failure::ClientGone,
         Failure::NoRoute,
         Failure::NoCluster,
         Failure::NoEndpoint,
         Failure::Session,
+        Failure::Overflow,
+        Failure::QueueTimeout,
         Failure::Connect,
         Failure::ConnectTimeout,
+        Failure::Tls,
         Failure::Local,
+        Failure::Refused,
+        Failure::Reset,
+        Failure::BodyBroken,
         Failure::Closed,
+        Failure::HeadBroken,
         Failure::Protocol,
         Failure::ResponseTimeout,
-        Failure::BodyBroken,
+        Failure::UploadIdle,
+        Failure::StreamIdle,
+        Failure::BodyIdle,
+        Failure::ResponseTooLarge,
     ];
 
     #[rustfmt::skip]
     const fn facts(self) -> Facts {
-        use {Fault::{Client, Endpoint, Proxy}, Retry::{Elsewhere, Never}};
+        use {Fault::{Client, Endpoint, Proxy}, Retry::{Closed, Elsewhere, Gateway, Never, Timeout, Unprocessed}};
         const fn facts(fault: Fault, retry: Retry, status: StatusCode, code: &'static str, text: &'static str) -> Facts {
             Facts { fault, retry, status, code, text }
         }
         match self {
             Failure::BadRequest => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: exactly one well-formed Host is expected\n"),
             Failure::BadMethod => facts(Client, Never, StatusCode::METHOD_NOT_ALLOWED, "DPE", "tenbin: 405 DPE: CONNECT is not served here\n"),
+            Failure::NoUpgrade => facts(Client, Never, StatusCode::NOT_IMPLEMENTED, "DPE", "tenbin: 501 DPE: the endpoints speak HTTP/2, no upgrade passes\n"),
+            Failure::TooLarge => facts(Client, Never, StatusCode::PAYLOAD_TOO_LARGE, "RTL", "tenbin: 413 RTL: the request's body is too large\n"),
             Failure::ClientGone => facts(Client, Never, StatusCode::BAD_REQUEST, "DC", "tenbin: 400 DC: the request's body broke off\n"),
             Failure::NoRoute => facts(Client, Never, StatusCode::NOT_FOUND, "NR", "tenbin: 404 NR: no route matches\n"),
             Failure::NoCluster => facts(Proxy, Never, StatusCode::SERVICE_UNAVAILABLE, "NC", "tenbin: 503 NC: the route's cluster is unknown\n"),
             Failure::NoEndpoint => facts(Endpoint, Never, StatusCode::SERVICE_UNAVAILABLE, "UH", "tenbin: 503 UH: no endpoint is available\n"),
             Failure::Session => facts(Endpoint, Never, StatusCode::SERVICE_UNAVAILABLE, "US", "tenbin: 503 US: the endpoint of this session is gone or cannot be reached\n"),
+            Failure::Overflow => facts(Proxy, Never, StatusCode::SERVICE_UNAVAILABLE, "UO", "tenbin: 503 UO: too many requests are open\n"),
+            Failure::QueueTimeout => facts(Proxy, Never, StatusCode::SERVICE_UNAVAILABLE, "UO", "tenbin: 503 UO: too many requests were open for too long\n"),
             Failure::Connect => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UF", "tenbin: 503 UF: no endpoint could be connected to\n"),
             Failure::ConnectTimeout => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UFT", "tenbin: 503 UFT: connecting to an endpoint took too long\n"),
+            Failure::Tls => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UFS", "tenbin: 503 UFS: TLS with an endpoint failed\n"),
             Failure::Local => facts(Proxy, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "LR", "tenbin: 503 LR: the proxy is out of connections\n"),
-            Failure::Closed => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UC", "tenbin: 502 UC: the endpoint closed the connection before it answered\n"),
-            Failure::Protocol => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UPE", "tenbin: 502 UPE: the endpoint's answer is not valid HTTP\n"),
-            Failure::ResponseTimeout => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "UT", "tenbin: 504 UT: the endpoint did not answer in time\n"),
+            Failure::Refused => facts(Endpoint, Unprocessed, StatusCode::SERVICE_UNAVAILABLE, "UR", "tenbin: 503 UR: the endpoint took no more requests\n"),
+            Failure::Reset => facts(Endpoint, Closed, StatusCode::BAD_GATEWAY, "UR", "tenbin: 502 UR: the endpoint reset the request\n"),
             Failure::BodyBroken => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UR", "tenbin: 502 UR: the endpoint broke off its answer\n"),
+            Failure::Closed => facts(Endpoint, Closed, StatusCode::BAD_GATEWAY, "UC", "tenbin: 502 UC: the endpoint closed the connection before it answered\n"),
+            Failure::HeadBroken => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UC", "tenbin: 502 UC: the endpoint broke off its answer's headers\n"),
+            Failure::Protocol => facts(Endpoint, Gateway, StatusCode::BAD_GATEWAY, "UPE", "tenbin: 502 UPE: the endpoint's answer is not valid HTTP\n"),
+            Failure::ResponseTimeout => facts(Endpoint, Timeout, StatusCode::GATEWAY_TIMEOUT, "UT", "tenbin: 504 UT: the endpoint did not answer in time\n"),
+            Failure::UploadIdle => facts(Client, Never, StatusCode::REQUEST_TIMEOUT, "SI", "tenbin: 408 SI: the request's body stood still for too long\n"),
+            Failure::StreamIdle => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "SI", "tenbin: 504 SI: the endpoint did not take the request's body\n"),
+            Failure::BodyIdle => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "SI", "tenbin: 504 SI: the endpoint's answer stood still for too long\n"),
+            Failure::ResponseTooLarge => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UTL", "tenbin: 502 UTL: the endpoint's answer is too large\n"),
         }
     }
 
@@ -123,9 +179,26 @@ impl Failure {
         self.facts().status
     }
 
-    /// The short code: letters only, unique but for the two ways of a bad request.
+    /// The short code: letters only. Failures that share one stand side by side in [`Self::ALL`].
     pub const fn code(self) -> &'static str {
         self.facts().code
+    }
+
+    /// Whether it is likely to be over in a second: the client is told by Retry-After.
+    pub const fn passes(self) -> bool {
+        matches!(self, Failure::Overflow | Failure::QueueTimeout)
+    }
+
+    /// What a gRPC client is told (its `grpc-status`).
+    pub const fn grpc_status(self) -> u8 {
+        match self {
+            Failure::ClientGone => 1,
+            Failure::ResponseTimeout | Failure::StreamIdle | Failure::BodyIdle => 4,
+            Failure::Overflow | Failure::QueueTimeout | Failure::TooLarge | Failure::ResponseTooLarge => 8,
+            Failure::NoRoute | Failure::BadMethod | Failure::NoUpgrade => 12,
+            Failure::BadRequest => 13,
+            _ => 14,
+        }
     }
 
     /// The body of the answer.
@@ -148,12 +221,33 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_never_sent_is_sent_again() {
-        let again: Vec<_> = Failure::ALL
-            .into_iter()
-            .filter(|f| f.retry() == Retry::Elsewhere)
-            .collect();
-        assert_eq!(again, [Failure::Connect, Failure::ConnectTimeout, Failure::Local]);
-        assert!(again.iter().all(|f| f.fault() != Fault::Client));
+    fn those_of_one_code_stand_side_by_side() {
+        let mut codes: Vec<_> = Failure::ALL.into_iter().map(Failure::code).collect();
+        codes.dedup();
+        let runs = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), runs, "a series of metrics must be there only once");
+    }
+
+    #[test]
+    fn whatever_the_method_only_what_no_app_can_have_begun_is_sent_again() {
+        let safe = |f: &Failure| matches!(f.retry(), Retry::Elsewhere | Retry::Unprocessed);
+        let again: Vec<_> = Failure::ALL.into_iter().filter(safe).collect();
+        let expected = [
+            Failure::Connect,
+            Failure::ConnectTimeout,
+            Failure::Tls,
+            Failure::Local,
+            Failure::Refused,
+        ];
+        assert_eq!(again, expected);
+        let clients = Failure::ALL.into_iter().filter(|f| f.fault() == Fault::Client);
+        assert!(clients.clone().all(|f| f.retry() == Retry::Never));
+        assert!(
+            clients
+                .clone()
+                .all(|f| f.status().is_client_error() || f == Failure::NoUpgrade)
+        );
     }
 }

@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::headers;
 use crate::access_log::Record;
 use crate::affinity::Outcome;
-use crate::state::{Listener, Picked, PortStats};
+use crate::state::{Admission, Listener, Picked, PortStats};
 use crate::upstream::Lease;
 
 /// An open request. Dropped before [`Exchange::complete`], it counts as broken off by the client.
@@ -26,6 +26,10 @@ pub(super) struct Exchange {
     failure: Option<Failure>,
     tries: u32,
     picked: Option<Picked>,
+    /// What is left of that where the endpoint is done with it before the client.
+    done: Option<Done>,
+    /// Its place in its cluster, where that has a limit.
+    admission: Option<Admission>,
     /// What became of its affinity; `None` where there is none for it.
     affinity: Option<Outcome>,
     /// Whether it is counted as an upgraded connection.
@@ -34,6 +38,13 @@ pub(super) struct Exchange {
     _busy: Busy,
     /// What the access log says about the request, where there is one.
     logged: Option<Box<Logged>>,
+}
+
+/// Where a request was that is not there any more.
+struct Done {
+    instance: Arc<str>,
+    reason: tenbin_balance::Reason,
+    candidates: u32,
 }
 
 struct Logged {
@@ -66,6 +77,8 @@ impl Exchange {
             failure: None,
             tries: 0,
             picked: None,
+            done: None,
+            admission: None,
             affinity: None,
             tunnel: false,
             completed: false,
@@ -94,6 +107,35 @@ impl Exchange {
             *affinity = picked.affinity;
         }
         self.picked.insert(picked)
+    }
+
+    /// It counts against a limit of its cluster while it is open.
+    pub(super) fn admit(&mut self, admission: Option<Admission>) {
+        self.admission = admission;
+    }
+
+    /// It leaves the endpoint that it was sent to last, and may come back to its answer.
+    pub(super) fn leave(&mut self) -> Option<Picked> {
+        self.picked.take()
+    }
+
+    /// It comes back to the answer of an endpoint that it had left.
+    pub(super) fn come_back(&mut self, picked: Picked) {
+        if let Some(affinity) = &mut self.affinity {
+            *affinity = picked.affinity;
+        }
+        self.picked = Some(picked);
+    }
+
+    /// The endpoint is done with it, though the client is not.
+    pub(super) fn release(&mut self, lease: Lease) {
+        self.give_back(lease);
+        self.admission = None;
+        self.done = self.picked.take().map(|picked| Done {
+            instance: Arc::clone(&picked.endpoint.instance),
+            reason: picked.reason,
+            candidates: picked.candidates,
+        });
     }
 
     /// The endpoint that it was sent to last.
@@ -164,6 +206,14 @@ impl Exchange {
         if self.status != Some(StatusCode::SWITCHING_PROTOCOLS) {
             self.stats.duration.observe(duration);
         }
+        let done = self.done.take().or_else(|| {
+            let picked = self.picked.as_ref().filter(|_| self.logged.is_some())?;
+            Some(Done {
+                instance: Arc::clone(&picked.endpoint.instance),
+                reason: picked.reason,
+                candidates: picked.candidates,
+            })
+        });
         if let (Some(log), Some(logged)) = (&self.connection.worker.access_log, self.logged.take()) {
             log.write(Record {
                 listener: logged.listener.name.clone(),
@@ -176,9 +226,9 @@ impl Exchange {
                 code: self.failure.map(Failure::code),
                 duration,
                 tries: self.tries,
-                endpoint: self.picked.as_ref().map(|picked| Arc::clone(&picked.endpoint.instance)),
-                reason: self.picked.as_ref().map(|picked| picked.reason),
-                candidates: self.picked.as_ref().map_or(0, |picked| picked.candidates),
+                reason: done.as_ref().map(|done| done.reason),
+                candidates: done.as_ref().map_or(0, |done| done.candidates),
+                endpoint: done.map(|done| done.instance),
                 affinity: self.affinity.unwrap_or(Outcome::None),
             });
         }

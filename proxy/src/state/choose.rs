@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use tenbin_balance::{Ask, Home, Open, Pick, Reason, Rng, Role, Time, Tried};
+use tenbin_balance::{Ask, Home, Load, Open, Pick, Reason, Rng, Role, Time, Tried};
 use tenbin_model::{OnDead, OnDrain};
 
-use super::{Cluster, Endpoint};
+use super::{Cluster, Endpoint, EndpointStats, Gate};
 use crate::affinity::{Affinity, Bond, Brought, Outcome};
 use crate::serve::error::Failure;
 
@@ -38,14 +38,101 @@ pub struct Picked {
     pub only: bool,
     /// The request, counted as open there while this lives.
     pub open: Open,
+    /// Tells who waits, where endpoints have a limit. After [`Self::open`], so that there is room when they look.
+    freed: Option<Freed>,
+}
+
+/// Tells those who wait that a request left an endpoint.
+#[derive(Debug)]
+struct Freed {
+    gate: Arc<Gate>,
+    stats: Arc<EndpointStats>,
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.stats.line.freed();
+        self.gate.line.freed();
+    }
 }
 
 impl Cluster {
-    /// Picks an endpoint that was not tried yet: see [`tenbin_balance::Balancer::pick`].
+    /// Picks an endpoint that was not tried yet, and is not at its limit: see [`tenbin_balance::Balancer::pick`].
     ///
     /// # Errors
-    /// [`Failure::NoEndpoint`] where all were tried; [`Failure::Session`] where sessions may not move and the request's can't be had.
+    /// [`Failure::NoEndpoint`] where all were tried; [`Failure::Session`] where sessions may not move and the request's can't be had;
+    /// [`Failure::Overflow`] where those that it may go to are at their limit.
     pub fn pick(&self, wanted: &Wanted<'_>, rng: &mut Rng) -> Result<Picked, Failure> {
+        match self.endpoint_limit().filter(|_| self.limited) {
+            None => self.pick_any(wanted, rng),
+            Some(limit) => self.pick_below(limit, wanted, rng),
+        }
+    }
+
+    /// Picks as if endpoints with `limit` open requests had been tried. A session waits for its own; nobody is sent to one that is left out,
+    /// or to the last reserve, only because the good ones are full for a moment.
+    fn pick_below(&self, limit: u32, wanted: &Wanted<'_>, rng: &mut Rng) -> Result<Picked, Failure> {
+        if self.full_home(wanted, limit).is_some() {
+            return Err(Failure::Overflow);
+        }
+        // Each round but the last finds an endpoint that another worker filled meanwhile.
+        for _ in 0..=self.endpoints.len() {
+            let (closed, full) = self.closed(limit, wanted.tried);
+            let mut picked = match self.pick_any(
+                &Wanted {
+                    tried: &closed,
+                    ..*wanted
+                },
+                rng,
+            ) {
+                Err(Failure::NoEndpoint) if full => return Err(Failure::Overflow),
+                picked => picked?,
+            };
+            if full && matches!(picked.reason, Reason::Panic | Reason::Reserve | Reason::Draining) {
+                return Err(Failure::Overflow);
+            }
+            picked.freed = Some(Freed {
+                gate: Arc::clone(&self.gate),
+                stats: Arc::clone(&picked.endpoint.stats),
+            });
+            if picked.open.load().open() <= limit {
+                return Ok(picked);
+            }
+        }
+        Err(Failure::Overflow)
+    }
+
+    /// The endpoints that were tried or have `limit` open requests, and whether there are any of the latter.
+    fn closed(&self, limit: u32, tried: &Tried) -> (Tried, bool) {
+        let mut closed = Tried::default();
+        let mut full = false;
+        for load in self.balancer.members().iter().map(|member| &member.load) {
+            let was_tried = tried.contains(load);
+            let is_full = load.open() >= limit;
+            full |= is_full && !was_tried;
+            if was_tried || is_full {
+                closed.push(Arc::clone(load));
+            }
+        }
+        (closed, full)
+    }
+
+    /// The endpoint of the request's session, if that has `limit` open requests and would take it otherwise.
+    fn full_home(&self, wanted: &Wanted<'_>, limit: u32) -> Option<&Arc<Endpoint>> {
+        let home = self.home(wanted.bond).index()?;
+        let member = &self.balancer.members()[home.index];
+        let serves = member.role == Role::Ready || home.keep_draining;
+        let is_full = |load: &Arc<Load>| load.open() >= limit && !wanted.tried.contains(load);
+        (serves && is_full(&member.load)).then(|| &self.endpoints[home.index])
+    }
+
+    /// The line in which a request waits while there is no room for it: that of its session's endpoint where it may go nowhere else.
+    pub(crate) fn line(&self, wanted: &Wanted<'_>) -> Option<Arc<EndpointStats>> {
+        let home = self.full_home(wanted, self.endpoint_limit()?)?;
+        Some(Arc::clone(&home.stats))
+    }
+
+    fn pick_any(&self, wanted: &Wanted<'_>, rng: &mut Rng) -> Result<Picked, Failure> {
         let home = self.home(wanted.bond);
         let home = match home {
             Place::At(home) if self.binds(home) => return self.only(home, wanted),
@@ -68,6 +155,7 @@ impl Cluster {
     fn picked(&self, pick: Pick, affinity: Outcome, only: bool) -> Picked {
         Picked {
             endpoint: Arc::clone(&self.endpoints[pick.index]),
+            freed: None,
             reason: pick.reason,
             candidates: pick.candidates,
             affinity,

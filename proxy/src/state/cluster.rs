@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenbin_balance::{Balancer, Fleet, Member, Rng, Role, Time};
-use tenbin_model::{Balancing, EndpointId, EndpointState, ResourceName};
+use tenbin_model::{Balancing, EndpointId, EndpointState, Limits, ResourceName, UpstreamProtocol};
 
 use super::settings::{to_member, to_settings};
-use super::{Bootstrap, EndpointStats};
+use super::{Bootstrap, Budget, EndpointStats, Gate, Transport};
 use crate::affinity::Affinity;
 
 /// Endpoints that answer alike.
@@ -20,6 +20,16 @@ pub struct Cluster {
     pub name: ResourceName,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Duration,
+    /// How its endpoints are spoken with.
+    pub transport: Arc<Transport>,
+    /// What is sent there at once, as it was told.
+    pub limits: Limits,
+    /// What counts against the limits, and who waits for them.
+    pub gate: Arc<Gate>,
+    /// Whether there is any limit. Without one the gate is never looked at.
+    pub limited: bool,
+    /// Retries that it has left.
+    pub budget: Arc<Budget>,
     /// How it balances, as it was told.
     pub balancing: Balancing,
     /// What binds requests to its endpoints.
@@ -40,6 +50,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its name for people.
     pub instance: Arc<str>,
+    /// How it is spoken with.
+    pub transport: Arc<Transport>,
     /// Its live state and counters.
     pub stats: Arc<EndpointStats>,
 }
@@ -117,7 +129,9 @@ impl Cluster {
         wanted.sort_by(|a, b| a.id.cmp(&b.id));
         wanted.dedup_by(|a, b| a.id == b.id);
 
-        let endpoints: Vec<Arc<Endpoint>> = wanted.iter().map(|e| Endpoint::take_over(e, known, before)).collect();
+        let transport = Transport::next(before.map(|before| &before.transport), settings);
+        let take_over = |endpoint| Endpoint::take_over(endpoint, &transport, known, before);
+        let endpoints: Vec<Arc<Endpoint>> = wanted.iter().map(take_over).collect();
         known.retain(|id| endpoints.binary_search_by(|e| e.id.cmp(id)).is_ok());
 
         let members: Vec<Member> = wanted.iter().zip(&endpoints).map(to_member).collect();
@@ -127,6 +141,7 @@ impl Cluster {
             .find(|e| Some(&e.id) == bootstrap.own.as_ref())
             .map(|e| &*e.zone);
         let to_balance = to_settings(&balancing, own_zone);
+        let limits = settings.map(|settings| settings.limits).unwrap_or_default();
         Some(Cluster {
             name: name.clone(),
             connect_timeout: settings.map_or(tenbin_model::Cluster::DEFAULT_CONNECT_TIMEOUT, |s| s.connect_timeout),
@@ -137,6 +152,14 @@ impl Cluster {
                 None => Balancer::new(to_balance, members, now, rng),
             },
             told: settings.is_some(),
+            limited: limits.requests.is_some()
+                || limits.endpoint_requests.is_some()
+                || limits.connections.is_some()
+                || limits.endpoint_connections.is_some(),
+            limits,
+            gate: before.map(|before| Arc::clone(&before.gate)).unwrap_or_default(),
+            budget: before.map(|before| Arc::clone(&before.budget)).unwrap_or_default(),
+            transport,
             balancing,
             endpoints,
         })
@@ -152,6 +175,33 @@ impl Cluster {
         self.balancer.members().iter().filter(|m| m.role == role).count()
     }
 
+    /// The most requests that may be open there: over HTTP/1.1 each needs a connection for itself.
+    pub(crate) fn request_limit(&self) -> Option<u32> {
+        self.with_connections(self.limits.requests, self.limits.connections)
+    }
+
+    /// The same for one endpoint.
+    pub(super) fn endpoint_limit(&self) -> Option<u32> {
+        self.with_connections(self.limits.endpoint_requests, self.limits.endpoint_connections)
+    }
+
+    fn with_connections(&self, requests: Option<u32>, connections: Option<u32>) -> Option<u32> {
+        let connections = connections.filter(|_| self.transport.protocol == UpstreamProtocol::Http1);
+        requests.into_iter().chain(connections).min()
+    }
+
+    /// Whether an endpoint is one of its own.
+    pub(crate) fn has(&self, endpoint: &Endpoint) -> bool {
+        let at = self.endpoints.binary_search_by(|e| e.id.cmp(&endpoint.id));
+        at.is_ok_and(|at| std::ptr::eq(Arc::as_ptr(&self.endpoints[at]), endpoint))
+    }
+
+    /// Requests that were ever sent to its endpoints, retries among them.
+    pub(crate) fn picks(&self) -> u64 {
+        let picks = self.balancer.members().iter().map(|member| member.load.picks());
+        picks.sum()
+    }
+
     /// The zone whose endpoints come first, where one does.
     pub fn own_zone(&self) -> Option<&str> {
         self.balancer.settings().zone.as_deref()
@@ -160,17 +210,26 @@ impl Cluster {
 
 impl Endpoint {
     /// The endpoint that `wanted` describes: the very object of before where nothing changed, at least its counters where it is known.
-    fn take_over(wanted: &tenbin_model::Endpoint, known: &mut Known, before: Option<&Cluster>) -> Arc<Self> {
+    fn take_over(
+        wanted: &tenbin_model::Endpoint,
+        transport: &Arc<Transport>,
+        known: &mut Known,
+        before: Option<&Cluster>,
+    ) -> Arc<Self> {
         let same = before.and_then(|cluster| {
             let at = cluster.endpoints.binary_search_by(|e| e.id.cmp(&wanted.id)).ok()?;
             let endpoint = &cluster.endpoints[at];
-            (endpoint.address == wanted.address && *endpoint.instance == *wanted.instance).then(|| Arc::clone(endpoint))
+            let same = endpoint.address == wanted.address
+                && *endpoint.instance == *wanted.instance
+                && Arc::ptr_eq(&endpoint.transport, transport);
+            same.then(|| Arc::clone(endpoint))
         });
         same.unwrap_or_else(|| {
             Arc::new(Endpoint {
                 id: wanted.id.clone(),
                 address: wanted.address,
                 instance: wanted.instance.as_str().into(),
+                transport: Arc::clone(transport),
                 stats: known.of(&wanted.id),
             })
         })

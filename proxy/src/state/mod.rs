@@ -2,13 +2,16 @@
 //! One writer; readers never wait. Making the next snapshot is pure (`snapshot`); here it is only published.
 
 mod bootstrap;
+mod budget;
 mod choose;
 mod cluster;
+mod gate;
 mod path;
 mod router;
 mod settings;
 mod snapshot;
 mod stats;
+mod transport;
 
 use std::sync::Arc;
 
@@ -17,13 +20,17 @@ use tenbin_balance::Time;
 use tenbin_model::Update;
 
 pub use bootstrap::{Bootstrap, Port};
+pub use budget::Budget;
 pub use choose::{Picked, Wanted};
 pub use cluster::{Cluster, Endpoint};
+pub use gate::{Admission, Gate};
+pub(crate) use gate::{Line, below};
 pub(crate) use path::canonical;
 pub use router::{Match, Router};
 pub use snapshot::{Listener, Routed, Snapshot};
 pub(crate) use stats::count;
 pub use stats::{EndpointStats, Histogram, PortStats};
+pub use transport::{Tls, Transport};
 
 /// The newest snapshot, shared by all threads.
 #[derive(Debug)]

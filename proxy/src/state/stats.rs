@@ -2,11 +2,12 @@
 //! How they are shown is the business of `metrics` and `admin`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tenbin_balance::{Fleet, Load, Reason};
 
+use super::Line;
 use crate::affinity::Outcome;
 use crate::serve::error::Failure;
 
@@ -50,6 +51,10 @@ pub struct EndpointStats {
     pub connections: AtomicU64,
     /// Connections that could not be opened.
     pub connect_failures: AtomicU64,
+    /// Connections that are open now.
+    pub open_connections: AtomicU32,
+    /// Requests that wait for this endpoint alone.
+    pub(crate) line: Line,
 }
 
 impl EndpointStats {
@@ -59,6 +64,8 @@ impl EndpointStats {
             load: Arc::new(Load::new(fleet)),
             connections: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            open_connections: AtomicU32::new(0),
+            line: Line::default(),
         }
     }
 }

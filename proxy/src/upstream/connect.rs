@@ -1,71 +1,174 @@
-//! A new connection to an endpoint: opened within its time, judged when that fails, driven by a task of its own until it closes.
+//! A new connection to an endpoint: opened within its time, TLS included, judged when that fails, driven by tasks of its own until it
+//! closes.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::errno::Errno;
 use socket2::{SockRef, TcpKeepalive};
+use tenbin_model::UpstreamProtocol;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tracing::debug;
 
-use super::Lease;
+use super::multiplex::Multiplex;
+use super::pool::Exclusive;
+use super::socket::{Slot, Socket, Stream};
 use crate::clock::Clock;
 use crate::limits;
+use crate::serve::RequestBody;
 use crate::serve::error::Failure;
-use crate::serve::{Counted, RequestBody};
-use crate::state::{self, Endpoint};
+use crate::state::{self, Endpoint, Tls};
 
-/// Connects to `endpoint` within `limit`, and remembers at the endpoint how that went.
-///
-/// # Errors
-/// [`Failure::Connect`], [`Failure::ConnectTimeout`]: the endpoint's, which is skipped for a while. [`Failure::Local`]: ours.
-pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) -> Result<Lease, Failure> {
-    match timeout(limit, open(endpoint)).await {
-        Ok(Ok(lease)) => {
-            endpoint.stats.load.skip().connected();
-            state::count(&endpoint.stats.connections);
-            Ok(lease)
-        }
-        Ok(Err(error)) if is_ours(&error) => {
-            tracing::warn!(%error, "cannot open a connection");
-            Err(Failure::Local)
-        }
-        outcome => {
-            endpoint.stats.load.skip().failed(clock.now());
-            state::count(&endpoint.stats.connect_failures);
-            let failure = match outcome {
-                Ok(Err(error)) => {
-                    debug!(endpoint = %endpoint.id, address = %endpoint.address, %error, "cannot connect");
-                    Failure::Connect
-                }
-                _ => Failure::ConnectTimeout,
-            };
-            Err(failure)
-        }
+/// What one stream, and all streams of a connection together, may send before we read it.
+const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
+/// A multiplexed connection with open streams over which nothing came for so long is asked for a sign of life, and given up without one.
+const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// Why there is no connection.
+enum Refusal {
+    /// It could not be opened.
+    Io(io::Error),
+    /// It was, but TLS failed.
+    Tls(String),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Refusal::Io(error)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a connection needs somebody to drive it")]
-async fn open(endpoint: &Arc<Endpoint>) -> io::Result<Lease> {
+/// Opens a connection to `endpoint` within `limit`, TLS included, and remembers at the endpoint how that went. Nothing is sent over it.
+///
+/// # Errors
+/// [`Failure::Connect`], [`Failure::ConnectTimeout`], [`Failure::Tls`]: the endpoint's, which is skipped for a while.
+/// [`Failure::Local`]: ours.
+pub(super) async fn dial(
+    endpoint: &Arc<Endpoint>,
+    slot: Slot,
+    limit: Duration,
+    clock: Clock,
+) -> Result<Socket, Failure> {
+    let failure = match timeout(limit, open(endpoint)).await {
+        Ok(Ok(stream)) => {
+            endpoint.stats.load.skip().connected();
+            state::count(&endpoint.stats.connections);
+            return Ok(Socket::new(stream, slot));
+        }
+        Ok(Err(Refusal::Io(error))) if is_ours(&error) => {
+            tracing::warn!(%error, "cannot open a connection");
+            return Err(Failure::Local);
+        }
+        Ok(Err(Refusal::Io(error))) => {
+            debug!(endpoint = %endpoint.id, address = %endpoint.address, %error, "cannot connect");
+            Failure::Connect
+        }
+        Ok(Err(Refusal::Tls(why))) => {
+            debug!(endpoint = %endpoint.id, address = %endpoint.address, %why, "TLS failed");
+            Failure::Tls
+        }
+        Err(_) => Failure::ConnectTimeout,
+    };
+    endpoint.stats.load.skip().failed(clock.now());
+    state::count(&endpoint.stats.connect_failures);
+    Err(failure)
+}
+
+async fn open(endpoint: &Arc<Endpoint>) -> Result<Stream, Refusal> {
+    let (config, name) = match &endpoint.transport.tls {
+        Tls::Off => return Ok(Stream::Plain(socket(endpoint).await?)),
+        Tls::On { config, name } => (config, name),
+        Tls::Unusable(why) => return Err(Refusal::Tls(why.clone())),
+    };
+    let connector = TlsConnector::from(Arc::clone(config));
+    let shaken = connector.connect(name.clone(), socket(endpoint).await?).await;
+    let stream = shaken.map_err(|error| Refusal::Tls(error.to_string()))?;
+    let agreed = stream.get_ref().1.alpn_protocol();
+    if endpoint.transport.protocol == UpstreamProtocol::Http2 && agreed != Some(b"h2") {
+        return Err(Refusal::Tls("the endpoint does not speak HTTP/2 (ALPN h2)".to_owned()));
+    }
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+async fn socket(endpoint: &Endpoint) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(endpoint.address).await?;
     stream.set_nodelay(true)?;
     // So that a tunnel to an endpoint that vanished without a word ends.
     SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-    let (io, counts) = Counted::wrap(stream);
+    Ok(stream)
+}
+
+/// HTTP/1.1 over a connection: one request at a time.
+#[expect(clippy::disallowed_methods, reason = "a connection needs somebody to drive it")]
+pub(super) async fn exclusive(socket: Socket) -> Result<Exclusive, Failure> {
+    let read = socket.read();
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(limits::MAX_BUFFER)
-        .handshake::<_, RequestBody>(io)
+        .handshake::<_, RequestBody>(TokioIo::new(socket))
         .await
-        .map_err(io::Error::other)?;
+        .map_err(|_| Failure::Connect)?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             debug!(%error, "a connection to an endpoint ended");
         }
     });
-    Ok(Lease::new(Arc::clone(endpoint), sender, counts))
+    Ok(Exclusive { sender, read })
+}
+
+/// HTTP/2 over a connection: many requests at a time.
+#[expect(clippy::disallowed_methods, reason = "a connection needs somebody to drive it")]
+pub(super) async fn multiplexed(socket: Socket, clock: Clock) -> Result<Rc<Multiplex>, Failure> {
+    let (sender, mut connection) = http2::Builder::new(Local)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_header_list_size(limits::MAX_HEAD as u32)
+        .max_send_buf_size(limits::MAX_BUFFER)
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .handshake::<_, RequestBody>(TokioIo::new(socket))
+        .await
+        .map_err(|_| Failure::Connect)?;
+    let multiplex = Multiplex::new(sender, clock.now());
+    let weak = Rc::downgrade(&multiplex);
+    tokio::task::spawn_local(poll_fn(move |cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        if let Some(multiplex) = weak.upgrade() {
+            multiplex.allows(connection.current_max_send_streams());
+        }
+        match polled {
+            Poll::Ready(Err(error)) => {
+                debug!(%error, "a connection to an endpoint ended");
+                Poll::Ready(())
+            }
+            polled => polled.map(|_| ()),
+        }
+    }));
+    Ok(multiplex)
+}
+
+/// Runs what a multiplexed connection is made of on this worker.
+#[derive(Clone, Copy, Debug)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a connection needs somebody to drive its streams"
+    )]
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
 }
 
 /// Keepalive of all connections, both ways: a peer that vanished is noticed within two minutes.

@@ -1,14 +1,19 @@
-//! The idle connections of one worker, by endpoint. Never shared with another worker, so nothing here waits.
+//! The connections of one worker, by endpoint: idle ones, and those that many requests share. Never shared with another worker, so
+//! nothing here waits.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
 use tenbin_balance::Time;
 
-use crate::serve::{IoCounts, RequestBody};
+use super::multiplex::{Multiplex, Opening, Ticket};
+use crate::serve::RequestBody;
+use crate::serve::error::Failure;
 use crate::state::Endpoint;
 
 /// The most idle connections kept for one endpoint by one worker; the longest idle go first.
@@ -16,101 +21,168 @@ pub const MAX_IDLE: usize = 256;
 /// How long a connection is kept idle: shorter than the shortest usual limit of servers (5 s in Node.js), so that we close first.
 pub const MAX_IDLE_TIME: Duration = Duration::from_secs(4);
 
-/// A connection to an endpoint that one request has for itself.
+/// A request's way to an endpoint.
 #[derive(Debug)]
 pub struct Lease {
-    endpoint: Arc<Endpoint>,
-    pub(super) sender: SendRequest<RequestBody>,
-    pub(super) counts: Arc<IoCounts>,
-    /// Whether another request had it before.
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) via: Via,
+    /// Whether other requests went over it before.
     pub(super) reused: bool,
 }
 
-impl Lease {
-    pub(super) fn new(endpoint: Arc<Endpoint>, sender: SendRequest<RequestBody>, counts: Arc<IoCounts>) -> Self {
-        Lease {
-            endpoint,
-            sender,
-            counts,
-            reused: false,
-        }
+#[derive(Debug)]
+pub(super) enum Via {
+    Http1(Exclusive),
+    Http2(Ticket),
+}
+
+/// A connection that one request has for itself.
+#[derive(Debug)]
+pub(super) struct Exclusive {
+    pub(super) sender: SendRequest<RequestBody>,
+    pub(super) read: Arc<AtomicU64>,
+}
+
+impl Exclusive {
+    /// Bytes that came over it.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Relaxed)
     }
 }
 
-/// The idle connections.
+/// The connections.
 #[derive(Debug, Default)]
 pub struct Pool(RefCell<HashMap<*const Endpoint, Shelf>>);
 
-/// The idle connections to one endpoint, the longest idle first.
+/// The connections to one endpoint.
 #[derive(Debug)]
 struct Shelf {
     /// Keeps the endpoint's place in memory, and so our key for it, from being used again; says when the endpoint went.
     endpoint: Weak<Endpoint>,
+    /// The longest idle first.
     idle: Vec<Idle>,
+    shared: Vec<Rc<Multiplex>>,
+    opening: Option<Rc<Opening>>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
-    counts: Arc<IoCounts>,
+    connection: Exclusive,
     since: Time,
 }
 
 impl Idle {
     fn is_fresh(&self, now: Time) -> bool {
-        !self.sender.is_closed() && now.since(self.since) < MAX_IDLE_TIME
+        !self.connection.sender.is_closed() && now.since(self.since) < MAX_IDLE_TIME
+    }
+}
+
+impl Shelf {
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Shelf {
+            endpoint: Arc::downgrade(endpoint),
+            idle: Vec::new(),
+            shared: Vec::new(),
+            opening: None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_empty() && self.opening.is_none()
     }
 }
 
 impl Pool {
-    /// Takes the most recently used idle connection to `endpoint` that is good.
+    /// Takes the most recently used idle connection to `endpoint` that is good, or a place on one that is shared.
     pub fn take(&self, endpoint: &Arc<Endpoint>, now: Time) -> Option<Lease> {
         let mut shelves = self.0.borrow_mut();
-        let idle = &mut shelves.get_mut(&Arc::as_ptr(endpoint))?.idle;
-        let mut at = idle.len();
-        while at > 0 {
-            at -= 1;
-            if !idle[at].is_fresh(now) {
-                idle.remove(at);
-            } else if idle[at].sender.is_ready() {
-                let Idle { sender, counts, .. } = idle.remove(at);
-                return Some(Lease {
-                    endpoint: Arc::clone(endpoint),
-                    sender,
-                    counts,
-                    reused: true,
-                });
-            }
-            // Otherwise it is still busy with the end of its last exchange, and good for a later request.
-        }
-        None
+        let shelf = shelves.get_mut(&Arc::as_ptr(endpoint))?;
+        let via = match shelf.shared.iter().find_map(|shared| shared.take(endpoint)) {
+            Some(ticket) => Via::Http2(ticket),
+            None => Via::Http1(shelf.take_idle(now)?),
+        };
+        Some(Lease {
+            endpoint: Arc::clone(endpoint),
+            via,
+            reused: true,
+        })
     }
 
-    /// Puts a connection back whose response was read to its end.
+    /// Takes back the way of a request whose response was read to its end.
     pub fn put(&self, lease: Lease, now: Time) {
-        if lease.sender.is_closed() {
+        let connection = match lease.via {
+            Via::Http1(connection) => connection,
+            Via::Http2(ticket) => return ticket.ended(now),
+        };
+        // Requests that wait for a connection are on any worker: they have to open their own.
+        if connection.sender.is_closed() || !lease.endpoint.stats.line.is_empty() {
             return;
         }
-        let mut shelves = self.0.borrow_mut();
-        let shelf = shelves.entry(Arc::as_ptr(&lease.endpoint)).or_insert_with(|| Shelf {
-            endpoint: Arc::downgrade(&lease.endpoint),
-            idle: Vec::new(),
-        });
-        if shelf.idle.len() >= MAX_IDLE {
-            shelf.idle.remove(0);
-        }
-        shelf.idle.push(Idle {
-            sender: lease.sender,
-            counts: lease.counts,
-            since: now,
+        self.on_shelf(&lease.endpoint, |shelf| {
+            if shelf.idle.len() >= MAX_IDLE {
+                shelf.idle.remove(0);
+            }
+            shelf.idle.push(Idle { connection, since: now });
         });
     }
 
-    /// Closes what was idle for too long, what the other side closed, and what led to endpoints that went.
+    /// Shares a connection from now on.
+    pub(super) fn share(&self, endpoint: &Arc<Endpoint>, connection: Rc<Multiplex>) {
+        self.on_shelf(endpoint, |shelf| shelf.shared.push(connection));
+    }
+
+    /// The connection to `endpoint` that is being opened; `None` if none was: then the caller opens one, and tells by [`Self::opened`].
+    pub(super) fn opening(&self, endpoint: &Arc<Endpoint>) -> Option<Rc<Opening>> {
+        self.on_shelf(endpoint, |shelf| match &shelf.opening {
+            Some(opening) => Some(Rc::clone(opening)),
+            None => {
+                shelf.opening = Some(Rc::default());
+                None
+            }
+        })
+    }
+
+    /// The connection that the caller opened is open, or `failed`, or was given up.
+    pub(super) fn opened(&self, endpoint: &Arc<Endpoint>, failed: Option<Failure>) {
+        let opening = self.on_shelf(endpoint, |shelf| shelf.opening.take());
+        if let Some(opening) = opening {
+            opening.end(failed);
+        }
+    }
+
+    fn on_shelf<T>(&self, endpoint: &Arc<Endpoint>, act: impl FnOnce(&mut Shelf) -> T) -> T {
+        let mut shelves = self.0.borrow_mut();
+        let shelf = shelves.entry(Arc::as_ptr(endpoint));
+        act(shelf.or_insert_with(|| Shelf::new(endpoint)))
+    }
+
+    /// Closes the longest idle connection of this worker to any of the endpoints that `may_close`; false if there is none.
+    pub(super) fn close_one(&self, may_close: impl Fn(&Endpoint) -> bool) -> bool {
+        let mut shelves = self.0.borrow_mut();
+        let of = |shelf: &&mut Shelf| shelf.endpoint.upgrade().is_some_and(|endpoint| may_close(&endpoint));
+        for shelf in shelves.values_mut().filter(of) {
+            let shared = shelf.shared.iter().position(|shared| shared.is_idle());
+            if !shelf.idle.is_empty() {
+                shelf.idle.remove(0);
+                return true;
+            } else if let Some(at) = shared {
+                shelf.shared.remove(at);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Closes what was idle for too long or has others waiting for it, what the other side closed, and what led to endpoints that went.
     pub fn sweep(&self, now: Time) {
         self.0.borrow_mut().retain(|_, shelf| {
-            shelf.idle.retain(|idle| idle.is_fresh(now));
-            shelf.endpoint.strong_count() > 0 && !shelf.idle.is_empty()
+            let wanted = shelf
+                .endpoint
+                .upgrade()
+                .is_some_and(|endpoint| !endpoint.stats.line.is_empty());
+            shelf.idle.retain(|idle| !wanted && idle.is_fresh(now));
+            shelf.shared.retain(|shared| shared.is_good() && !shared.is_stale(now));
+            shelf.endpoint.strong_count() > 0 && !shelf.is_empty()
         });
     }
 
@@ -122,5 +194,22 @@ impl Pool {
     /// Whether there is no idle connection.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Shelf {
+    fn take_idle(&mut self, now: Time) -> Option<Exclusive> {
+        let mut at = self.idle.len();
+        while at > 0 {
+            at -= 1;
+            let idle = self.idle.get(at)?;
+            if !idle.is_fresh(now) {
+                self.idle.remove(at);
+            } else if idle.connection.sender.is_ready() {
+                return Some(self.idle.remove(at).connection);
+            }
+            // Otherwise it is still busy with the end of its last exchange, and good for a later request.
+        }
+        None
     }
 }

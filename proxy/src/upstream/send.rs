@@ -1,22 +1,15 @@
 //! One request over one connection: sent, waited for, and judged when no response comes. Which connection, and what to do about a
-//! failure, is decided by the caller; here it is only said whether the request came back whole.
+//! failure, is decided by the caller; here it is only said whether anything of it was sent.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::Duration;
-
-use http::{Request, Response};
-use http_body::Body;
+use http::{Request, Response, Version};
+use hyper::Error;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use tokio::time::sleep;
 use tracing::debug;
 
-use super::Lease;
-use crate::clock::Clock;
+use super::pool::{Lease, Via};
 use crate::serve::error::Failure;
-use crate::serve::{RequestBody, Upload};
+use crate::serve::{Parcel, Patience, RequestBody};
 
 /// A response's head came.
 #[derive(Debug)]
@@ -28,110 +21,115 @@ pub struct Delivered {
 }
 
 /// No response came.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Undelivered {
     /// Why.
     pub failure: Failure,
-    /// The request, if it is safe to send it again: nothing of it was sent, or it has no body, its method is idempotent and a connection
-    /// that had been idle ended without a byte of a response.
-    pub request: Option<Request<RequestBody>>,
+    /// Whether nothing of the request can have reached an app.
+    pub unsent: bool,
+    /// Whether the connection was good for requests before, so that its end says nothing about the endpoint.
+    pub stale: bool,
 }
 
-/// Sends `request` and waits for the head of its response, for as long as `limit` after the request's end.
-///
-/// # Errors
-/// Whatever kept the response from coming, with the request where it is safe to send it again.
-pub async fn send(
-    mut lease: Lease,
-    request: Request<RequestBody>,
-    limit: Duration,
-    clock: Clock,
-) -> Result<Delivered, Undelivered> {
-    let upload = request.body().upload();
-    let spare = spare(&lease, &request);
-    let read_before = lease.counts.read();
-    let Some(outcome) = within(lease.sender.try_send_request(request), upload.as_deref(), limit, clock).await else {
-        return Err(Undelivered {
-            failure: Failure::ResponseTimeout,
-            request: None,
-        });
-    };
-    match outcome {
-        Ok(response) => Ok(Delivered { response, lease }),
-        Err(error) => {
-            let silent = lease.counts.read() == read_before;
-            Err(judge(error, lease.reused, spare.filter(|_| silent)))
+impl Undelivered {
+    fn sent(failure: Failure, stale: bool) -> Self {
+        Undelivered {
+            failure,
+            unsent: false,
+            stale,
         }
     }
 }
 
-/// A copy of a request that may be sent a second time if the idle connection it goes over turns out to be closed.
-fn spare(lease: &Lease, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !lease.reused || !request.method().is_idempotent() || !request.body().is_end_stream() {
-        return None;
+/// Sends a request and waits for the head of its response. With `keep`, it may be sent again.
+///
+/// # Errors
+/// Whatever kept the response from coming.
+pub async fn send(
+    mut lease: Lease,
+    parcel: &mut Parcel,
+    keep: bool,
+    patience: &Patience,
+) -> Result<Delivered, Undelivered> {
+    let Some(request) = parcel.request(&lease.endpoint, keep) else {
+        // It was sent before and was not to be sent again.
+        return Err(Undelivered::sent(Failure::Closed, false));
+    };
+    let read_before = match &lease.via {
+        Via::Http1(connection) => connection.read(),
+        Via::Http2(_) => 0,
+    };
+    let outcome = match &mut lease.via {
+        Via::Http1(connection) => patience.head(connection.sender.try_send_request(request)).await,
+        Via::Http2(ticket) => patience.head(ticket.sender().try_send_request(request)).await,
+    };
+    match outcome {
+        Ok(Ok(mut response)) => {
+            *response.version_mut() = Version::HTTP_11;
+            Ok(Delivered { response, lease })
+        }
+        Ok(Err(error)) => Err(judge(error, parcel, &lease, read_before)),
+        Err(failure) => Err(Undelivered::sent(failure, false)),
     }
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
 }
 
 fn judge(
     mut error: TrySendError<Request<RequestBody>>,
-    reused: bool,
-    spare: Option<Request<RequestBody>>,
+    parcel: &mut Parcel,
+    lease: &Lease,
+    read_before: u64,
 ) -> Undelivered {
     if let Some(unsent) = error.take_message() {
+        parcel.take_back(unsent);
+        if let Via::Http2(ticket) = &lease.via {
+            ticket.connection().retire();
+        }
         return Undelivered {
             // A connection that closes at once is as good as none.
-            failure: if reused { Failure::Closed } else { Failure::Connect },
-            request: Some(unsent),
+            failure: if lease.reused {
+                Failure::Closed
+            } else {
+                Failure::Connect
+            },
+            unsent: true,
+            stale: lease.reused,
         };
     }
     let error = error.into_error();
-    debug!(%error, reused, "no response");
-    if error.is_user() {
-        // The body that we were sending on ended in an error.
-        return Undelivered {
-            failure: Failure::ClientGone,
-            request: None,
-        };
+    debug!(%error, reused = lease.reused, "no response");
+    if let Some(cut) = parcel.upload().and_then(|upload| upload.cut()) {
+        return Undelivered::sent(cut, false);
     }
-    if error.is_parse() {
-        return Undelivered {
-            failure: Failure::Protocol,
-            request: None,
-        };
-    }
-    Undelivered {
-        failure: Failure::Closed,
-        request: spare,
+    match &lease.via {
+        Via::Http1(_) if error.is_user() => Undelivered::sent(Failure::ClientGone, false),
+        Via::Http1(_) if error.is_parse() => Undelivered::sent(Failure::Protocol, false),
+        Via::Http1(connection) if connection.read() == read_before => Undelivered::sent(Failure::Closed, lease.reused),
+        // Some of a response came: nobody knows what it would have said.
+        Via::Http1(_) => Undelivered::sent(Failure::HeadBroken, false),
+        Via::Http2(ticket) => {
+            let (failure, is_over) = judge_http2(&error);
+            if is_over {
+                ticket.connection().retire();
+            }
+            Undelivered {
+                failure,
+                unsent: failure == Failure::Refused,
+                stale: lease.reused && failure == Failure::Closed,
+            }
+        }
     }
 }
 
-/// Waits for `response` no longer than `limit` after `upload` ended (after now, where there is none). `None` when that is over.
-async fn within<F: Future>(response: F, upload: Option<&Upload>, limit: Duration, clock: Clock) -> Option<F::Output> {
-    let mut response = pin!(response);
-    let mut timer = pin!(sleep(limit));
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
-            return Poll::Ready(Some(outcome));
+/// What an error of HTTP/2 says, and whether its connection takes no more requests.
+fn judge_http2(error: &Error) -> (Failure, bool) {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    match cause {
+        Some(cause) if cause.is_remote() && cause.is_go_away() => (Failure::Refused, true),
+        Some(cause) if cause.is_remote() && cause.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+            (Failure::Refused, false)
         }
-        while timer.as_mut().poll(cx).is_ready() {
-            let now = clock.now();
-            let deadline = match upload.map(Upload::ended) {
-                None => now,
-                Some(Some(ended)) => ended.plus(limit),
-                Some(None) => now.plus(limit),
-            };
-            if deadline <= now {
-                return Poll::Ready(None);
-            }
-            timer.as_mut().reset(clock.at(deadline));
-        }
-        Poll::Pending
-    })
-    .await
+        Some(cause) if cause.is_remote() && cause.is_reset() => (Failure::Reset, false),
+        Some(cause) if cause.is_library() => (Failure::Protocol, true),
+        _ => (Failure::Closed, true),
+    }
 }

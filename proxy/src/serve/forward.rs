@@ -1,0 +1,388 @@
+//! Sends a request to an endpoint of its cluster, and to others where that is safe and its route wants it: pick, connect, send, judge.
+//! Whether it is sent again is decided in `retry`, how long anything may take in `patience`.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tenbin_balance::{Outcome, Time, Tried};
+use tenbin_model::UpstreamProtocol;
+use tokio::time::sleep;
+
+use super::body::Relay;
+use super::error::{Failure, Fault};
+use super::exchange::Exchange;
+use super::grpc;
+use super::headers;
+use super::parcel::{Parcel, takes_trailers};
+use super::patience::Patience;
+use super::queue::Ask;
+use super::retry::{Again, Retries};
+use super::upload::{Measures, Upload};
+use super::worker::WorkerContext;
+use crate::affinity::{Affinity, Bond};
+use crate::clock::since_1970;
+use crate::state::{Picked, Routed};
+use crate::upstream::{self, Delivered, Lease, To, Undelivered};
+
+/// A body of more bytes, or of unknown length, may take the client long to send.
+const LONG: u64 = 64 << 10;
+
+/// A request on its way: where it goes, and what binds it to an endpoint there.
+pub(super) struct Way {
+    pub(super) routed: Routed,
+    pub(super) bond: Bond,
+}
+
+/// An endpoint's response, and what is needed to pass it on.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) lease: Lease,
+    /// The client's end, if it asked for an upgrade.
+    pub(super) upgrade: Option<OnUpgrade>,
+    /// The request's body, if it is still under way.
+    pub(super) upload: Option<Rc<Upload>>,
+}
+
+/// Everything about a request that is being forwarded.
+struct Forward<'a> {
+    exchange: &'a mut Exchange,
+    worker: Rc<WorkerContext>,
+    way: &'a Way,
+    parcel: Parcel,
+    patience: Patience,
+    retries: Retries<'a>,
+    tried: Tried,
+    upgrade: Option<OnUpgrade>,
+    is_long: bool,
+    /// The last response, given up for another try that may bring none.
+    last: Option<(Response<Incoming>, Lease, Picked)>,
+    failure: Option<Failure>,
+}
+
+/// Has an endpoint of the routed cluster answer the request.
+///
+/// # Errors
+/// None did.
+pub(super) async fn forward(
+    exchange: &mut Exchange,
+    way: &Way,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Failure> {
+    let worker = Rc::clone(&exchange.connection().worker);
+    let route = &*way.routed.route;
+    if let Affinity::Cookie(sessions) = &way.routed.cluster.affinity {
+        sessions.hide(request.headers_mut());
+    }
+    if way.bond.counts() {
+        exchange.bind(way.bond.outcome());
+    }
+    let trailers = takes_trailers(request.headers());
+    let wants_upgrade = headers::to_endpoint(&mut request);
+    let is_http2 = way.routed.cluster.transport.protocol == UpstreamProtocol::Http2;
+    if wants_upgrade && is_http2 {
+        return Err(Failure::NoUpgrade);
+    }
+    let most = route.bodies.request_max.unwrap_or(u64::MAX);
+    let length = request.body().size_hint();
+    if length.lower() > most {
+        return Err(Failure::TooLarge);
+    }
+    let is_long = length.exact().is_none_or(|size| size > LONG);
+    let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let grpc = is_http2.then(|| grpc::timeout(request.headers())).flatten();
+    let (head, body) = request.into_parts();
+    let retries = Retries::new(&route.retry, &head.method);
+    let fits = length.exact().is_none_or(|size| size <= u64::from(route.retry.body));
+    let measures = Measures {
+        most,
+        keep: if fits && retries.keeps(is_http2) {
+            route.retry.body as usize
+        } else {
+            0
+        },
+        idle: route.timeouts.idle,
+    };
+    let upload = Upload::new(body, measures, exchange.connection());
+    let mut forward = Forward {
+        patience: Patience::new(worker.clock, route.timeouts, grpc, upload.clone()),
+        parcel: Parcel::new(head, upload, trailers),
+        retries,
+        exchange,
+        worker,
+        way,
+        tried: Tried::default(),
+        upgrade,
+        is_long,
+        last: None,
+        failure: None,
+    };
+    forward.place().await?;
+    forward.run().await
+}
+
+/// What is done after a try.
+enum Next {
+    /// The client gets this.
+    End(Result<Box<Delivered>, Failure>),
+    /// It is tried again: at once, if somebody is left who was not tried, or after a while.
+    Again { at_once: bool },
+}
+
+impl Forward<'_> {
+    /// Picks the first endpoint.
+    async fn place(&mut self) -> Result<(), Failure> {
+        let ask = self.way.ask(&self.worker, self.upgrade.is_some());
+        let (admission, picked) = ask.first(&self.patience).await?;
+        self.exchange.admit(admission);
+        self.exchange.try_on(picked);
+        Ok(())
+    }
+
+    /// Tries until there is an answer or nothing more may be done.
+    async fn run(mut self) -> Result<Answer, Failure> {
+        loop {
+            self.retries.begin();
+            let outcome = self.deliver().await;
+            match self.judge(outcome).await {
+                Next::End(Ok(delivered)) => return self.answer(*delivered),
+                Next::End(Err(failure)) => return self.give_up(failure),
+                Next::Again { at_once } => {
+                    if let Err(failure) = self.pick_next(at_once).await {
+                        // What went wrong before tells more than that nobody is left.
+                        let failure = self.failure.unwrap_or(failure);
+                        return self.give_up(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the request to the picked endpoint: over a connection that is there, or a new one if there is none or that turned out to be
+    /// dead before it can have mattered.
+    async fn deliver(&mut self) -> Result<Delivered, Undelivered> {
+        let failed = |failure| Undelivered {
+            failure,
+            unsent: true,
+            stale: false,
+        };
+        let Some(picked) = self.exchange.picked() else {
+            return Err(failed(Failure::NoEndpoint));
+        };
+        if self.is_long {
+            picked.open.uploads();
+        }
+        let to = To {
+            pool: &self.worker.pool,
+            cluster: &self.way.routed.cluster,
+            endpoint: &picked.endpoint,
+            clock: self.worker.clock,
+        };
+        let is_http2 = to.endpoint.transport.protocol == UpstreamProtocol::Http2;
+        let keep = self.retries.keeps(is_http2);
+        if let Some(lease) = to.pool.take(to.endpoint, to.clock.now()) {
+            match upstream::send(lease, &mut self.parcel, keep, &self.patience).await {
+                Err(why) if why.stale && self.parcel.is_whole() && (why.unsent || self.retries.may_resend()) => {}
+                outcome => return outcome,
+            }
+        }
+        match self.patience.before(to.open()).await {
+            Ok(Ok(lease)) => upstream::send(lease, &mut self.parcel, keep, &self.patience).await,
+            Ok(Err(failure)) => Err(failed(failure)),
+            Err(failure) => Err(Undelivered {
+                failure,
+                unsent: false,
+                stale: false,
+            }),
+        }
+    }
+
+    /// When the endpoint had the whole of the request, where that has a body.
+    fn sent(&self) -> Option<Time> {
+        self.parcel.upload().and_then(Upload::ended)
+    }
+
+    /// Judges what a try brought, tells the balancer, and decides what is done about it.
+    async fn judge(&mut self, outcome: Result<Delivered, Undelivered>) -> Next {
+        match outcome {
+            Ok(delivered) => self.judge_response(delivered).await,
+            Err(why) => self.judge_failure(why),
+        }
+    }
+
+    fn judge_failure(&mut self, why: Undelivered) -> Next {
+        let Undelivered { failure, .. } = why;
+        if failure.fault() == Fault::Endpoint {
+            self.exchange.judge(Outcome::Failure, self.sent());
+        }
+        let again = self.retries.after(failure);
+        if again == Again::No || !self.parcel.is_whole() || !self.patience.lasts() {
+            return Next::End(Err(failure));
+        }
+        if self.exchange.picked().is_some_and(|picked| picked.only) {
+            if failure.fault() == Fault::Endpoint && again == Again::Unsent {
+                self.exchange.bind(crate::affinity::Outcome::Gone);
+                return Next::End(Err(Failure::Session));
+            }
+            return Next::End(Err(failure));
+        }
+        if again == Again::Whole && !self.can_afford() {
+            return Next::End(Err(failure));
+        }
+        self.failure = Some(failure);
+        self.note_tried();
+        Next::Again {
+            at_once: again == Again::Unsent,
+        }
+    }
+
+    async fn judge_response(&mut self, mut delivered: Delivered) -> Next {
+        let response = &mut delivered.response;
+        let grpc_status = if grpc::is_grpc(response.headers()) {
+            grpc::status(response.headers())
+        } else {
+            None
+        };
+        let speaks_against = speaks_against(response.status()) || grpc_status.is_some_and(grpc::speaks_against);
+        let checked = headers::to_client(response, self.upgrade.is_some());
+        let is_failure = speaks_against || checked.is_err();
+        let outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
+        self.exchange.judge(outcome, self.sent());
+        let status = match grpc_status {
+            Some(grpc::UNAVAILABLE) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => response.status(),
+        };
+        let wanted = match checked {
+            Ok(()) => self.retries.after_status(status),
+            Err(failure) => self.retries.after(failure) != Again::No,
+        };
+        let stays = self.exchange.picked().is_none_or(|picked| picked.only);
+        if !wanted || stays || !self.parcel.is_whole() || !self.patience.lasts() || !self.can_afford() {
+            return Next::End(checked.map(|()| Box::new(delivered)));
+        }
+        self.note_tried();
+        self.drop_last().await;
+        match (checked, self.exchange.leave()) {
+            (Ok(()), Some(picked)) => self.last = Some((delivered.response, delivered.lease, picked)),
+            (Err(failure), _) => self.failure = Some(failure),
+            (Ok(()), None) => {}
+        }
+        Next::Again { at_once: false }
+    }
+
+    /// Whether the cluster has a retry left.
+    fn can_afford(&self) -> bool {
+        let cluster = &self.way.routed.cluster;
+        let percent = self.way.routed.route.retry.budget;
+        cluster.budget.take(percent, cluster.picks(), self.worker.clock.now())
+    }
+
+    fn note_tried(&mut self) {
+        if let Some(picked) = self.exchange.picked() {
+            self.tried.push(Arc::clone(picked.open.load()));
+        }
+    }
+
+    /// Picks the next endpoint: one that was not tried while there is one, then any again. Waits a little before, unless nothing was sent
+    /// and somebody else is left.
+    async fn pick_next(&mut self, at_once: bool) -> Result<(), Failure> {
+        if !at_once {
+            self.back_off().await?;
+        }
+        let ask = self.way.ask(&self.worker, self.upgrade.is_some());
+        let picked = match ask.next(&self.tried) {
+            Err(Failure::NoEndpoint) => {
+                self.tried = Tried::default();
+                if at_once {
+                    self.back_off().await?;
+                }
+                self.way.ask(&self.worker, self.upgrade.is_some()).next(&self.tried)?
+            }
+            picked => picked?,
+        };
+        self.exchange.try_on(picked);
+        Ok(())
+    }
+
+    async fn back_off(&self) -> Result<(), Failure> {
+        let pause = self.retries.backoff(&mut self.worker.rng.borrow_mut());
+        self.patience.before(sleep(pause)).await
+    }
+
+    /// The client gets the last real response, if there was any: it tells more than we could.
+    fn give_up(mut self, failure: Failure) -> Result<Answer, Failure> {
+        let Some((response, lease, picked)) = self.last.take() else {
+            return Err(failure);
+        };
+        self.exchange.come_back(picked);
+        self.answer(Delivered { response, lease })
+    }
+
+    /// A response that nobody will get: its connection is kept if all of it is there.
+    async fn drop_last(&mut self) {
+        let Some((response, lease, picked)) = self.last.take() else {
+            return;
+        };
+        let route = &self.way.routed.route;
+        let relay = Relay::new(response.into_body(), lease, None, route, self.worker.clock);
+        let lease = match relay {
+            Ok(relay) => {
+                let mut relay = Some(relay);
+                poll_fn(|cx| Poll::Ready(relay.take().and_then(|relay| relay.drain(cx)))).await
+            }
+            Err(_) => None,
+        };
+        if let Some(lease) = lease {
+            self.worker.pool.put(lease, self.worker.clock.now());
+        }
+        drop(picked);
+    }
+
+    /// Makes an endpoint's response what the client gets.
+    fn answer(mut self, delivered: Delivered) -> Result<Answer, Failure> {
+        let Delivered { mut response, lease } = delivered;
+        if let (Affinity::Cookie(sessions), Some(picked)) = (&self.way.routed.cluster.affinity, self.exchange.picked())
+        {
+            let failed = speaks_against(response.status());
+            let headers = response.headers_mut();
+            sessions.own(headers);
+            // Nobody's session begins at an endpoint that has just failed.
+            if !failed && self.way.bond.wants_cookie(picked.affinity) {
+                sessions.issue(headers, picked.endpoint.id.as_str(), since_1970());
+            }
+        }
+        Ok(Answer {
+            response,
+            lease,
+            upgrade: self.upgrade.take(),
+            upload: self.parcel.settle(),
+        })
+    }
+}
+
+impl Way {
+    fn ask<'a>(&'a self, worker: &'a Rc<WorkerContext>, held: bool) -> Ask<'a> {
+        Ask {
+            worker,
+            cluster: &self.routed.cluster,
+            bond: &self.bond,
+            held,
+        }
+    }
+}
+
+/// Whether a status says that the endpoint does not do its work: not what a request may have brought on itself.
+fn speaks_against(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}

@@ -1,0 +1,118 @@
+//! A request as it is sent to endpoints, more than once where that must be: made for what the endpoint speaks. Pure; sending it is
+//! `upstream`'s.
+
+use std::rc::Rc;
+
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, Scheme, Uri};
+use http::{Request, Version};
+use tenbin_model::UpstreamProtocol;
+
+use super::upload::{RequestBody, Upload};
+use crate::state::{Endpoint, Tls};
+
+const PROXY_HEADERS: [HeaderName; 2] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// A request, in the form of HTTP/1.1.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Gone when it was sent and need not be sent again.
+    head: Option<Parts>,
+    upload: Option<Rc<Upload>>,
+    /// Whether the client takes trailers: said to endpoints that speak HTTP/2.
+    takes_trailers: bool,
+}
+
+/// Whether a client says that it takes trailers.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    let mut values = headers
+        .get_all(TE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    values.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+impl Parcel {
+    pub(super) fn new(head: Parts, upload: Option<Rc<Upload>>, takes_trailers: bool) -> Self {
+        Parcel {
+            head: Some(head),
+            upload,
+            takes_trailers,
+        }
+    }
+
+    /// Its body, if it has one.
+    pub fn upload(&self) -> Option<&Upload> {
+        self.upload.as_deref()
+    }
+
+    /// Whether all of it is there.
+    pub fn is_whole(&self) -> bool {
+        self.head.is_some() && self.upload.as_ref().is_none_or(|upload| upload.is_whole())
+    }
+
+    /// The request for `endpoint`; with `keep`, it may be sent again. `None` if it was sent without.
+    pub(crate) fn request(&mut self, endpoint: &Endpoint, keep: bool) -> Option<Request<RequestBody>> {
+        let head = if keep { self.head.clone() } else { self.head.take() };
+        let body = self.upload.as_ref().map_or_else(RequestBody::empty, Upload::send);
+        let mut request = Request::from_parts(head?, body);
+        if endpoint.transport.protocol == UpstreamProtocol::Http2 {
+            to_http2(&mut request, endpoint, self.takes_trailers);
+        }
+        Some(request)
+    }
+
+    /// Nothing of `request` was sent.
+    pub(crate) fn take_back(&mut self, request: Request<RequestBody>) {
+        if self.head.is_none() && request.version() == Version::HTTP_11 {
+            let (head, body) = request.into_parts();
+            self.head = Some(head);
+            drop(body);
+        }
+    }
+
+    /// It will not be sent again.
+    pub(super) fn settle(&mut self) -> Option<Rc<Upload>> {
+        let upload = self.upload.take()?;
+        upload.settle();
+        Some(upload).filter(|upload| upload.ended().is_none())
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            upload.settle();
+        }
+    }
+}
+
+/// Host becomes the authority (RFC 9113 §8.3.1), what is said in frames is not said in headers (§8.2.2).
+fn to_http2(request: &mut Request<RequestBody>, endpoint: &Endpoint, takes_trailers: bool) {
+    *request.version_mut() = Version::HTTP_2;
+    let headers = request.headers_mut();
+    let host = headers.remove(HOST);
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE]
+        .into_iter()
+        .chain(PROXY_HEADERS)
+    {
+        headers.remove(name);
+    }
+    headers.remove(TE);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let authority = authority.or_else(|| endpoint.address.to_string().parse().ok());
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(match endpoint.transport.tls {
+        Tls::Off => Scheme::HTTP,
+        Tls::On { .. } | Tls::Unusable(_) => Scheme::HTTPS,
+    });
+    parts.authority = authority;
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}

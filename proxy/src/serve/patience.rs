@@ -1,0 +1,110 @@
+//! How long a request waits for what: the times of its route, and the deadline that a gRPC client gives. Pure but for the clock.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tenbin_balance::Time;
+use tenbin_model::Timeouts;
+use tokio::time::sleep_until;
+
+use super::error::Failure;
+use super::upload::Upload;
+use crate::clock::Clock;
+
+/// The time that one request has.
+#[derive(Debug)]
+pub struct Patience {
+    clock: Clock,
+    began: Time,
+    timeouts: Timeouts,
+    /// When its client stops waiting, whatever it still sends.
+    deadline: Option<Time>,
+    upload: Option<Rc<Upload>>,
+}
+
+impl Patience {
+    /// The time of a request that begins now, of which a gRPC client says how long it waits.
+    pub(super) fn new(clock: Clock, timeouts: Timeouts, grpc: Option<Duration>, upload: Option<Rc<Upload>>) -> Self {
+        let began = clock.now();
+        Patience {
+            clock,
+            began,
+            timeouts,
+            deadline: grpc.map(|timeout| began.plus(timeout)),
+            upload,
+        }
+    }
+
+    /// Until when the head of a response must have come from any endpoint; `None` while that is not known, since the body is still
+    /// under way.
+    pub(super) fn end(&self) -> Option<Time> {
+        let ended = match &self.upload {
+            None => Some(self.began),
+            Some(upload) => upload.ended(),
+        };
+        let end = ended.map(|ended| ended.plus(self.timeouts.request));
+        end.into_iter().chain(self.deadline).min()
+    }
+
+    /// Whether there is time left.
+    pub(super) fn lasts(&self) -> bool {
+        self.end().is_none_or(|end| self.clock.now() < end)
+    }
+
+    /// Until when a try that began at `tried` waits, and what it is when that is over.
+    fn due(&self, tried: Time) -> (Time, Failure) {
+        let last = match &self.upload {
+            Some(upload) if upload.ended().is_none() => {
+                let (idle, failure) = upload.due();
+                match self.deadline {
+                    Some(deadline) if deadline <= idle => return (deadline, Failure::ResponseTimeout),
+                    _ => return (idle, failure),
+                }
+            }
+            Some(upload) => upload.ended().map_or(tried, |ended| ended.max(tried)),
+            None => tried,
+        };
+        let try_end = self.timeouts.per_try.map(|per_try| last.plus(per_try));
+        let end = self.end().into_iter().chain(try_end).min();
+        (end.unwrap_or(last), Failure::ResponseTimeout)
+    }
+
+    /// Waits for the head of the response to a try that begins now.
+    ///
+    /// # Errors
+    /// Its time is over.
+    pub async fn head<F: Future>(&self, response: F) -> Result<F::Output, Failure> {
+        let tried = self.clock.now();
+        let mut response = pin!(response);
+        let mut timer = pin!(sleep_until(self.clock.at(self.due(tried).0)));
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
+                return Poll::Ready(Ok(outcome));
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                let (due, failure) = self.due(tried);
+                if due <= self.clock.now() {
+                    return Poll::Ready(Err(failure));
+                }
+                timer.as_mut().reset(self.clock.at(due));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits for what comes before a try, for as long as the request as a whole may take.
+    ///
+    /// # Errors
+    /// [`Failure::ResponseTimeout`].
+    pub(super) async fn before<F: Future>(&self, what: F) -> Result<F::Output, Failure> {
+        let Some(end) = self.end() else {
+            return Ok(what.await);
+        };
+        let within = tokio::time::timeout_at(self.clock.at(end), what);
+        within.await.map_err(|_| Failure::ResponseTimeout)
+    }
+}
