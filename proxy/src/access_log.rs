@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use serde_json::json;
 use tenbin_balance::Reason;
 use tenbin_model::ResourceName;
@@ -57,6 +57,8 @@ pub struct Record {
     pub host: String,
     /// Its target.
     pub uri: Uri,
+    /// Its id, the client's or ours.
+    pub request_id: Option<HeaderValue>,
     /// What the client was told; `None` if nothing.
     pub status: Option<StatusCode>,
     /// The short code of what went wrong.
@@ -211,6 +213,7 @@ mod tests {
             method: Method::GET,
             host: "a\nb".to_owned(),
             uri: "/x?y=1".parse().unwrap(),
+            request_id: None,
             status: Some(StatusCode::OK),
             code: None,
             duration: Duration::from_micros(1_500),

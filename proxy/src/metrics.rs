@@ -17,6 +17,8 @@
 //! | `tenbin_connections_refused_total` | counter | `listener` | turned away at the limit |
 //! | `tenbin_connections_malformed_total` | counter | `listener` | closed because of what is not HTTP |
 //! | `tenbin_connections_header_timeouts_total` | counter | `listener` | closed because headers took too long |
+//! | `tenbin_tls_handshakes_total` | counter | `listener` | TLS handshakes with clients carried out |
+//! | `tenbin_tls_handshake_failures_total` | counter | `listener`, `reason` (see `serve::Refused`) | and those that were not |
 //! | `tenbin_connection_limit` | gauge | | the most client connections |
 //! | `tenbin_fd_limit` | gauge | | the limit of descriptors |
 //! | `tenbin_draining` | gauge | | 1 from the beginning of a drain |
@@ -51,6 +53,7 @@ use tenbin_balance::{Reason, Role, Status, Time};
 
 use crate::access_log::AccessLog;
 use crate::affinity::Outcome;
+use crate::serve::Refused;
 use crate::serve::error::Failure;
 use crate::shared::Shared;
 use crate::state::{Cluster, Listener, Snapshot};
@@ -199,11 +202,27 @@ fn listeners(out: &mut Out<'_>, listeners: &[Arc<Listener>]) -> fmt::Result {
     });
     out.counters("picks", "Picks by their reason", reasons)?;
 
+    let refused = listeners.iter().flat_map(|listener| {
+        let counts = Refused::ALL.iter().zip(&listener.stats.handshake_failures);
+        counts.map(|(reason, n)| {
+            (
+                [("listener", listener.name.as_str()), ("reason", reason.name())],
+                n.load(Relaxed),
+            )
+        })
+    });
+    out.counters("tls_handshake_failures", "TLS handshakes that failed", refused)?;
+
     let by = |value: fn(&Listener) -> &AtomicU64| {
         listeners
             .iter()
             .map(move |l| ([("listener", l.name.as_str())], value(l).load(Relaxed)))
     };
+    out.counters(
+        "tls_handshakes",
+        "TLS handshakes carried out",
+        by(|l| &l.stats.handshakes),
+    )?;
     out.counters("request_retries", "Tries beyond the first", by(|l| &l.stats.retries))?;
     out.counters(
         "connections_accepted",

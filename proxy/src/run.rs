@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use prometheus_client::registry::Registry;
+use tenbin_model::Certificate;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +19,7 @@ use tokio::time::interval;
 use tracing::{error, info, warn};
 
 use crate::access_log::{AccessLog, Format, Lines};
+use crate::certificates::{self, CertificateFiles};
 use crate::clock::Clock;
 use crate::drain::drain;
 use crate::lifecycle::Lifecycle;
@@ -46,9 +48,16 @@ struct Control {
     shared: Shared,
     workers: Vec<JoinHandle<io::Result<()>>>,
     stream: Option<Stream>,
+    files: Files,
     status: Option<(Socket, Handler)>,
     admin: Option<(Socket, Handler)>,
     lines: Option<(Lines, Format)>,
+}
+
+/// The files of certificates, and what was in them at the start.
+struct Files {
+    files: Vec<CertificateFiles>,
+    known: Vec<Certificate>,
 }
 
 /// What the stream's task has.
@@ -77,6 +86,7 @@ pub fn run(plan: Plan, log_level: LogLevel) -> anyhow::Result<()> {
         shared,
         workers,
         stream,
+        files,
         status,
         admin,
         lines,
@@ -87,7 +97,7 @@ pub fn run(plan: Plan, log_level: LogLevel) -> anyhow::Result<()> {
         let mut local = std::pin::pin!(local);
         let outcome = tokio::select! {
             _ = &mut local => bail!("the control thread's servers ended"),
-            () = follow(stream, &shared) => bail!("the stream's task ended"),
+            () = follow(stream, files, &shared) => bail!("the stream's task ended"),
             outcome = live(&shared, &workers, drain) => outcome,
         };
         if logs {
@@ -118,6 +128,10 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         clock: Clock::start(),
         updated: Arc::default(),
         fd_limit: descriptors.now,
+    };
+    let files = Files {
+        known: plan.first.as_ref().map(certificates::of).unwrap_or_default(),
+        files: plan.certificates,
     };
     if let Some(update) = plan.first {
         shared.state.apply(update, shared.clock.now(), seed());
@@ -160,6 +174,7 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         shared,
         workers,
         stream,
+        files,
         status: status_socket.map(|socket| (socket, status::handler(registry))),
         admin: admin_socket.map(|socket| (socket, admin::handler(process))),
         lines: lines.zip(plan.access_log),
@@ -255,11 +270,15 @@ async fn write_lines(lines: Option<(Lines, Format)>) {
     std::future::pending::<()>().await;
 }
 
-/// Takes changes from the stream and puts them in use, one after the other, then has them saved; waits for ever where there is
-/// no stream.
-async fn follow(stream: Option<Stream>, shared: &Shared) {
+/// Takes changes from the stream and puts them in use, one after the other, then has them saved; where there is no stream, those of
+/// certificates in files.
+async fn follow(stream: Option<Stream>, files: Files, shared: &Shared) {
     let Some(stream) = stream else {
-        return std::future::pending().await;
+        let apply = |update| {
+            shared.state.apply(update, shared.clock.now(), seed());
+            shared.updated.set(shared.clock.now());
+        };
+        return certificates::follow(files.files, files.known, apply).await;
     };
     let (changes, mut waiting) = mpsc::channel(WAITING_UPDATES);
     let (newest, unsaved) = watch::channel(None);

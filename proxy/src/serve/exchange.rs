@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::{Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use tenbin_balance::Time;
 
 use super::connection::{Busy, Connection};
 use super::error::Failure;
 use super::headers;
+use super::request_id::REQUEST_ID;
 use crate::access_log::Record;
 use crate::affinity::Outcome;
 use crate::state::{Admission, Listener, Picked, PortStats};
@@ -53,6 +54,7 @@ struct Logged {
     method: Method,
     host: String,
     uri: Uri,
+    request_id: Option<HeaderValue>,
 }
 
 impl Exchange {
@@ -66,6 +68,7 @@ impl Exchange {
                 method: request.method().clone(),
                 host: headers::host(request).to_owned(),
                 uri: request.uri().clone(),
+                request_id: request.headers().get(REQUEST_ID).cloned(),
             })
         });
         Exchange {
@@ -222,6 +225,7 @@ impl Exchange {
                 method: logged.method,
                 host: logged.host,
                 uri: logged.uri,
+                request_id: logged.request_id,
                 status: self.status,
                 code: self.failure.map(Failure::code),
                 duration,

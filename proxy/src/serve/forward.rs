@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use tokio::time::sleep;
 use super::body::Relay;
 use super::error::{Failure, Fault};
 use super::exchange::Exchange;
+use super::expect;
 use super::grpc;
 use super::headers;
 use super::parcel::{Parcel, takes_trailers};
@@ -37,6 +39,8 @@ const LONG: u64 = 64 << 10;
 pub(super) struct Way {
     pub(super) routed: Routed,
     pub(super) bond: Bond,
+    /// The header that tells the client which instance answered.
+    pub(super) served_by: Option<HeaderName>,
 }
 
 /// An endpoint's response, and what is needed to pass it on.
@@ -82,6 +86,7 @@ pub(super) async fn forward(
     if way.bond.counts() {
         exchange.bind(way.bond.outcome());
     }
+    let gate = expect::gate(&mut request, exchange.connection());
     let trailers = takes_trailers(request.headers());
     let wants_upgrade = headers::to_endpoint(&mut request);
     let is_http2 = way.routed.cluster.transport.protocol == UpstreamProtocol::Http2;
@@ -108,7 +113,7 @@ pub(super) async fn forward(
         },
         idle: route.timeouts.idle,
     };
-    let upload = Upload::new(body, measures, exchange.connection());
+    let upload = Upload::new(body, measures, exchange.connection(), gate);
     let mut forward = Forward {
         patience: Patience::new(worker.clock, route.timeouts, grpc, upload.clone()),
         parcel: Parcel::new(head, upload, trailers),
@@ -355,6 +360,11 @@ impl Forward<'_> {
             if !failed && self.way.bond.wants_cookie(picked.affinity) {
                 sessions.issue(headers, picked.endpoint.id.as_str(), since_1970());
             }
+        }
+        if let (Some(name), Some(picked)) = (&self.way.served_by, self.exchange.picked())
+            && let Ok(instance) = HeaderValue::from_str(&picked.endpoint.instance)
+        {
+            response.headers_mut().insert(name, instance);
         }
         Ok(Answer {
             response,

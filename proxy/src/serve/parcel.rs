@@ -10,7 +10,7 @@ use http::{Request, Version};
 use tenbin_model::UpstreamProtocol;
 
 use super::upload::{RequestBody, Upload};
-use crate::state::{Endpoint, Tls};
+use crate::state::{Endpoint, EndpointTls};
 
 const PROXY_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("keep-alive"),
@@ -110,8 +110,8 @@ fn to_http2(request: &mut Request<RequestBody>, endpoint: &Endpoint, takes_trail
     let authority = authority.or_else(|| endpoint.address.to_string().parse().ok());
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(match endpoint.transport.tls {
-        Tls::Off => Scheme::HTTP,
-        Tls::On { .. } | Tls::Unusable(_) => Scheme::HTTPS,
+        EndpointTls::Off => Scheme::HTTP,
+        EndpointTls::On { .. } | EndpointTls::Unusable(_) => Scheme::HTTPS,
     });
     parts.authority = authority;
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! Counting it is `exchange`'s, why it failed and what that means is `error`'s, what a session is `affinity`'s.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
@@ -14,19 +15,21 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::forward::{Answer, Way, forward};
 use super::grpc;
-use super::headers;
 use super::tunnel::Tunnel;
+use super::{forwarding, headers, request_id};
 use crate::clock::since_1970;
 use crate::state::Listener;
 
 /// Serves one request of a connection.
-pub(super) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn serve(connection: Rc<Connection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let snapshot = connection.worker.state.load();
     let listener = snapshot.listener_at(connection.listener);
+    request_id::ensure(&mut request, &mut connection.worker.rng.borrow_mut());
     let mut exchange = Exchange::begin(connection, listener, &request);
 
     let is_grpc = grpc::is_grpc(request.headers());
     let way = headers::check(&request).and_then(|()| find_way(&exchange, listener, &request));
+    forwarding::tell(&mut request, &exchange.connection().peer, listener);
     drop(snapshot);
     let outcome = match way {
         Ok(way) => answer(&mut exchange, &way, request).await,
@@ -44,7 +47,11 @@ fn find_way(exchange: &Exchange, listener: &Listener, request: &Request<Incoming
     let peer = exchange.connection().client.ip();
     let client = || listener.trusted.client(peer, request.headers());
     let bond = routed.cluster.affinity.bond(request, client, since_1970);
-    Ok(Way { routed, bond })
+    Ok(Way {
+        routed,
+        bond,
+        served_by: listener.served_by.clone(),
+    })
 }
 
 /// What the client gets, as far as it must be known before it gets any.
@@ -55,7 +62,8 @@ struct Ready {
 
 enum Body {
     Relayed(Relay),
-    Upgraded(Answer),
+    /// And how long it may stay without a byte.
+    Upgraded(Answer, Duration),
 }
 
 /// Has the request answered, and as much of the answer here as its route wants before the client gets any.
@@ -65,7 +73,7 @@ async fn answer(exchange: &mut Exchange, way: &Way, request: Request<Incoming>) 
         let mut head = Response::new(());
         *head.status_mut() = answer.response.status();
         head.headers_mut().clone_from(answer.response.headers());
-        let body = Body::Upgraded(answer);
+        let body = Body::Upgraded(answer, way.routed.route.timeouts.tunnel_idle);
         return Ok(Ready { head, body });
     }
     let clock = exchange.connection().worker.clock;
@@ -99,7 +107,7 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
     let Ready { mut head, body } = ready;
     exchange.answer(head.status());
     let relay = match body {
-        Body::Upgraded(mut answer) => {
+        Body::Upgraded(mut answer, idle) => {
             let endpoint = hyper::upgrade::on(&mut answer.response);
             exchange.complete();
             exchange.hold();
@@ -108,6 +116,7 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
                 connection.open_tunnel(Tunnel {
                     client,
                     endpoint,
+                    idle,
                     exchange,
                 });
             }
@@ -116,7 +125,7 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
         Body::Relayed(relay) => relay,
     };
     if exchange.connection().worker.lifecycle.is_draining() {
-        headers::say_close(head.headers_mut());
+        exchange.connection().say_close(head.headers_mut());
     }
     head.map(|()| ResponseBody::relayed(exchange, relay))
 }
@@ -124,7 +133,7 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
 /// Tells the client why there is no answer.
 fn refuse(mut exchange: Exchange, failure: Failure, is_grpc: bool) -> Response<ResponseBody> {
     exchange.fail(failure);
-    let draining = exchange.connection().worker.lifecycle.is_draining();
+    let connection = Rc::clone(exchange.connection());
     let status = if is_grpc { StatusCode::OK } else { failure.status() };
     exchange.answer(status);
     let mut response = Response::new(());
@@ -138,8 +147,8 @@ fn refuse(mut exchange: Exchange, failure: Failure, is_grpc: bool) -> Response<R
     if failure.passes() {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if draining {
-        headers::say_close(headers);
+    if connection.worker.lifecycle.is_draining() {
+        connection.say_close(headers);
     }
     let text = if is_grpc { "" } else { failure.text() };
     response.map(|()| ResponseBody::text(exchange, text))

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::connection::{Busy, Connection};
 use super::error::Failure;
+use super::expect::{Body as Wanted, Gate};
 use crate::clock::Clock;
 
 /// Why a body ended before its end.
@@ -80,6 +81,8 @@ pub struct Upload {
 struct Source {
     /// `None` when all of it came, or nobody wants any more.
     incoming: Option<Incoming>,
+    /// What it waits for, where the client waits to be told to go on.
+    gate: Option<Gate>,
     /// The client's connection is busy until the body ended, even where the response ended before.
     busy: Option<Busy>,
     length: SizeHint,
@@ -101,8 +104,13 @@ impl fmt::Debug for Upload {
 }
 
 impl Upload {
-    /// The client's body; `None` if there is none.
-    pub(super) fn new(incoming: Incoming, measures: Measures, connection: &Rc<Connection>) -> Option<Rc<Self>> {
+    /// The client's body, behind a gate where there is one; `None` if there is none.
+    pub(super) fn new(
+        incoming: Incoming,
+        measures: Measures,
+        connection: &Rc<Connection>,
+        gate: Option<Gate>,
+    ) -> Option<Rc<Self>> {
         if incoming.is_end_stream() {
             return None;
         }
@@ -121,6 +129,7 @@ impl Upload {
             source: RefCell::new(Source {
                 length: incoming.size_hint(),
                 incoming: Some(incoming),
+                gate,
                 busy: Some(connection.busy()),
                 taken: 0,
                 kept: (measures.keep > 0).then(BytesMut::new),
@@ -237,6 +246,18 @@ impl Upload {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut source = self.source.borrow_mut();
+        if let Some(gate) = &mut source.gate {
+            match ready!(gate.poll_open(cx)) {
+                Wanted::Wanted => source.gate = None,
+                // Whoever sends it waits until the connection is given up; the client is let go.
+                Wanted::Refused => {
+                    let left = (source.incoming.take(), source.busy.take());
+                    drop(source);
+                    drop(left);
+                    return Poll::Pending;
+                }
+            }
+        }
         let Some(incoming) = &mut source.incoming else {
             return Poll::Ready(source.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))));
         };

@@ -11,6 +11,7 @@ mod router;
 mod settings;
 mod snapshot;
 mod stats;
+mod tls;
 mod transport;
 
 use std::sync::Arc;
@@ -30,7 +31,8 @@ pub use router::{Match, Router};
 pub use snapshot::{Listener, Routed, Snapshot};
 pub(crate) use stats::count;
 pub use stats::{EndpointStats, Histogram, PortStats};
-pub use transport::{Tls, Transport};
+pub use tls::{Shown, Terminator, Tls};
+pub use transport::{EndpointTls, Transport};
 
 /// The newest snapshot, shared by all threads.
 #[derive(Debug)]

@@ -9,7 +9,11 @@ use std::time::Duration;
 use tenbin_balance::{Rng, Time};
 use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, Route, RouteTable, SessionKeys, Target, Update};
 
+use http::HeaderName;
+use tracing::warn;
+
 use super::cluster::{Given, Known};
+use super::tls::{Shown, Terminator, Tls};
 use super::{Bootstrap, Cluster, PortStats, Router};
 use crate::affinity::TrustedHops;
 use crate::serve::error::Failure;
@@ -29,6 +33,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct Received {
     keys: BTreeMap<ResourceName, Arc<SessionKeys>>,
+    certificates: BTreeMap<ResourceName, Arc<Shown>>,
     clusters: BTreeMap<ResourceName, Arc<tenbin_model::Cluster>>,
     endpoints: BTreeMap<ResourceName, Arc<EndpointSet>>,
     listeners: BTreeMap<ResourceName, Arc<tenbin_model::Listener>>,
@@ -48,8 +53,16 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// The proxies in front of it that are believed when they say who the client is.
     pub trusted: TrustedHops,
+    /// TLS with its clients.
+    pub tls: Tls,
+    /// Whether endpoints are told of clients by `Forwarded` too.
+    pub forwarded: bool,
+    /// The header of responses that names the endpoint's instance.
+    pub served_by: Option<HeaderName>,
     /// Its counters: the same in every snapshot.
     pub stats: Arc<PortStats>,
+    /// The cluster that its connections go to as they are, where it is not for HTTP.
+    tcp: Option<ResourceName>,
     router: Arc<Router>,
     /// The clusters of the router's targets; `None` where one is named but unknown.
     targets: Vec<Option<Arc<Cluster>>>,
@@ -65,6 +78,16 @@ pub struct Routed {
 }
 
 impl Listener {
+    /// Whether its connections go to endpoints as they are.
+    pub fn is_tcp(&self) -> bool {
+        self.tcp.is_some()
+    }
+
+    /// The cluster that its connections go to as they are: by name, since it may be unknown, or another one for the next connection.
+    pub fn tcp(&self) -> Option<&ResourceName> {
+        self.tcp.as_ref()
+    }
+
     /// The route of a request for `path` (without its query) at `host`.
     ///
     /// # Errors
@@ -149,6 +172,11 @@ impl Snapshot {
         let routes = settings.map_or(&port.name, |listener| match &listener.target {
             Target::Http(routes) | Target::Tcp(routes) => routes,
         });
+        let tls = settings.and_then(|listener| listener.tls.as_ref());
+        let tcp = settings.and_then(|listener| match &listener.target {
+            Target::Http(_) => None,
+            Target::Tcp(cluster) => Some(cluster.clone()),
+        });
         let router = match received.routes.get(routes) {
             Some((_, router)) => Arc::clone(router),
             None if port.app.is_some() => Arc::new(Router::all_to(port.name.clone())),
@@ -160,6 +188,15 @@ impl Snapshot {
             header_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_HEADER_TIMEOUT, |l| l.header_timeout),
             idle_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_IDLE_TIMEOUT, |l| l.idle_timeout),
             trusted: TrustedHops::new(settings.map_or(&[], |l| &l.trusted_hops)),
+            tls: Terminator::next(
+                tls,
+                tcp.is_none(),
+                &received.certificates,
+                before.map_or(&Tls::Off, |listener| &listener.tls),
+            ),
+            forwarded: settings.is_some_and(|l| l.forwarded),
+            served_by: settings.and_then(|l| HeaderName::from_bytes(l.served_by.as_ref()?.as_bytes()).ok()),
+            tcp,
             stats: before.map(|listener| Arc::clone(&listener.stats)).unwrap_or_default(),
             targets: router
                 .targets()
@@ -223,6 +260,7 @@ impl Received {
             match kind {
                 Kind::Secret => {
                     self.keys.remove(&name);
+                    self.certificates.remove(&name);
                     keys.insert(name.clone());
                 }
                 Kind::Cluster => drop(self.clusters.remove(&name)),
@@ -241,7 +279,11 @@ impl Received {
                     keys.insert(name.clone());
                     self.keys.insert(name, Arc::new(set));
                 }
-                Resource::Certificate(_) => {}
+                Resource::Certificate(certificate) => match Shown::judge(&certificate) {
+                    Ok(shown) => drop(self.certificates.insert(name, Arc::new(shown))),
+                    // Who sent it was told; the last good one stays.
+                    Err(error) => warn!(certificate = %name, %error, "a certificate is left aside"),
+                },
                 Resource::Cluster(cluster) => {
                     touched.insert(name.clone());
                     self.clusters.insert(name, Arc::new(cluster));

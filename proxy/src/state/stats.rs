@@ -9,6 +9,7 @@ use tenbin_balance::{Fleet, Load, Reason};
 
 use super::Line;
 use crate::affinity::Outcome;
+use crate::serve::Refused;
 use crate::serve::error::Failure;
 
 /// Counters of one listener; they live as long as the process.
@@ -40,6 +41,10 @@ pub struct PortStats {
     pub malformed: AtomicU64,
     /// Client connections closed because the headers of a request took too long.
     pub header_timeouts: AtomicU64,
+    /// TLS handshakes with clients that were carried out.
+    pub handshakes: AtomicU64,
+    /// TLS handshakes that were not, by [`Refused`].
+    pub handshake_failures: [AtomicU64; Refused::ALL.len()],
 }
 
 /// Counters of one endpoint; kept by its identity as long as it lives or has open requests.

@@ -14,13 +14,13 @@ pub struct Transport {
     /// What they speak.
     pub protocol: UpstreamProtocol,
     /// What it is wrapped in.
-    pub tls: Tls,
+    pub tls: EndpointTls,
     settings: Option<UpstreamTls>,
 }
 
 /// TLS with endpoints.
 #[derive(Debug, Default)]
-pub enum Tls {
+pub enum EndpointTls {
     /// Cleartext.
     #[default]
     Off,
@@ -47,9 +47,9 @@ impl Transport {
         {
             return Arc::clone(before);
         }
-        let tls = settings.map_or(Tls::Off, |settings| Tls::new(settings, protocol));
+        let tls = settings.map_or(EndpointTls::Off, |settings| EndpointTls::new(settings, protocol));
         match before {
-            Some(before) if tls.is_unusable() && matches!(before.tls, Tls::On { .. }) => Arc::clone(before),
+            Some(before) if tls.is_unusable() && matches!(before.tls, EndpointTls::On { .. }) => Arc::clone(before),
             _ => Arc::new(Transport {
                 protocol,
                 tls,
@@ -59,13 +59,13 @@ impl Transport {
     }
 }
 
-impl Tls {
+impl EndpointTls {
     fn new(settings: &UpstreamTls, protocol: UpstreamProtocol) -> Self {
         match Self::try_new(settings, protocol) {
             Ok(tls) => tls,
             Err(why) => {
                 tracing::warn!(server_name = settings.server_name, %why, "TLS with endpoints cannot be used");
-                Tls::Unusable(why)
+                EndpointTls::Unusable(why)
             }
         }
     }
@@ -100,14 +100,14 @@ impl Tls {
             UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
             UpstreamProtocol::Http2 => vec![b"h2".to_vec()],
         };
-        Ok(Tls::On {
+        Ok(EndpointTls::On {
             config: Arc::new(config),
             name,
         })
     }
 
     fn is_unusable(&self) -> bool {
-        matches!(self, Tls::Unusable(_))
+        matches!(self, EndpointTls::Unusable(_))
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     fn what_is_the_same_is_the_same_object() {
         let ca = ca();
         let first = Transport::next(None, Some(&cluster("app.test", &ca)));
-        assert!(matches!(first.tls, Tls::On { .. }));
+        assert!(matches!(first.tls, EndpointTls::On { .. }));
         assert!(Arc::ptr_eq(
             &first,
             &Transport::next(Some(&first), Some(&cluster("app.test", &ca)))
@@ -145,7 +145,7 @@ mod tests {
         let renamed = Transport::next(Some(&first), Some(&cluster("other.test", &ca)));
         assert!(!Arc::ptr_eq(&first, &renamed));
         let plain = Transport::next(Some(&first), None);
-        assert!(matches!(plain.tls, Tls::Off));
+        assert!(matches!(plain.tls, EndpointTls::Off));
         let h2 = Cluster {
             protocol: UpstreamProtocol::Http2,
             ..cluster("app.test", &ca)

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::limits;
 use crate::serve::RequestBody;
 use crate::serve::error::Failure;
-use crate::state::{self, Endpoint, Tls};
+use crate::state::{self, Endpoint, EndpointTls};
 
 /// What one stream, and all streams of a connection together, may send before we read it.
 const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
@@ -86,9 +86,9 @@ pub(super) async fn dial(
 
 async fn open(endpoint: &Arc<Endpoint>) -> Result<Stream, Refusal> {
     let (config, name) = match &endpoint.transport.tls {
-        Tls::Off => return Ok(Stream::Plain(socket(endpoint).await?)),
-        Tls::On { config, name } => (config, name),
-        Tls::Unusable(why) => return Err(Refusal::Tls(why.clone())),
+        EndpointTls::Off => return Ok(Stream::Plain(socket(endpoint).await?)),
+        EndpointTls::On { config, name } => (config, name),
+        EndpointTls::Unusable(why) => return Err(Refusal::Tls(why.clone())),
     };
     let connector = TlsConnector::from(Arc::clone(config));
     let shaken = connector.connect(name.clone(), socket(endpoint).await?).await;

@@ -42,14 +42,20 @@ impl To<'_> {
         }
     }
 
-    async fn exclusive(self) -> Result<Lease, Failure> {
-        let socket = match self.slot() {
-            Some(slot) => self.dial(slot).await?,
-            None => {
-                let slot = self.wait(|| self.slot()).await?;
-                self.dial(slot).await?
-            }
+    /// A new connection without HTTP.
+    ///
+    /// # Errors
+    /// None could be opened, or none in time: nothing was sent.
+    pub async fn bare(self) -> Result<Socket, Failure> {
+        let slot = match self.slot() {
+            Some(slot) => slot,
+            None => self.wait(|| self.slot()).await?,
         };
+        self.dial(slot).await
+    }
+
+    async fn exclusive(self) -> Result<Lease, Failure> {
+        let socket = self.bare().await?;
         Ok(self.lease(Via::Http1(exclusive(socket).await?), false))
     }
 

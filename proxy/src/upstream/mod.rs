@@ -13,3 +13,4 @@ pub use lease::To;
 pub use multiplex::{MAX_STREAMS, MAX_UNUSED_TIME};
 pub use pool::{Lease, MAX_IDLE, MAX_IDLE_TIME, Pool};
 pub use send::{Delivered, Undelivered, send};
+pub use socket::Socket;

@@ -15,7 +15,7 @@ use crate::state::{Admission, EndpointStats};
 
 /// An open connection.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     stream: Stream,
     read: Arc<AtomicU64>,
     _slot: Slot,
