@@ -87,7 +87,9 @@ pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: TcpL
                 }
                 None => {
                     state::count(&stats.refused);
-                    turn_away(&stream);
+                    if worker.state.load().listener_at(index).is_cleartext_http() {
+                        turn_away(&stream);
+                    }
                 }
             },
             Err(error) if is_clients(&error) => debug!(%error, "a client was gone before it was accepted"),

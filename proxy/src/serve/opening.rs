@@ -2,7 +2,6 @@
 //! first bytes (prior knowledge, RFC 9113 §3.3), else HTTP/1; or plain TCP. Requests must not come here.
 
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::debug;
 
@@ -41,64 +40,66 @@ pub(super) struct Opened {
     pub(super) speaks: Speaks,
 }
 
-/// Opens a connection, within the time that headers may take. `None` if that came to nothing.
+impl Opened {
+    fn new((io, counts): (CountedIo, Arc<IoCounts>), speaks: Speaks) -> Self {
+        Opened { io, counts, speaks }
+    }
+}
+
+/// Opens a connection, unless the worker closes before. `None` if that came to nothing.
 pub(super) async fn open(worker: &Rc<WorkerContext>, listener: &Listener, stream: TcpStream) -> Option<Opened> {
     let closing = worker.closing.notified();
     let opened = async {
-        let (io, counts, speaks) = match &listener.tls {
-            Tls::Off if listener.is_tcp() => wrapped(Counted::wrap(stream), Speaks::Tcp),
-            Tls::Off => sniffed(worker, stream).await?,
-            Tls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await?,
+        match &listener.tls {
+            Tls::Off if listener.is_tcp() => Some(Opened::new(Counted::wrap(stream), Speaks::Tcp)),
+            Tls::Off => timeout(listener.header_timeout, sniffed(worker, stream)).await.ok()?,
+            // Boxed, so that connections in cleartext are not as large as these.
+            Tls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await,
             Tls::Waiting => {
-                state::count(&listener.stats.handshake_failures[Refused::NoCertificate as usize]);
-                return None;
+                refuse(listener, Refused::NoCertificate);
+                None
             }
-        };
-        Some(Opened { io, counts, speaks })
+        }
     };
-    let mut opened = pin!(opened);
     tokio::select! {
         biased;
-        opened = &mut opened => opened,
-        () = sleep(listener.header_timeout) => None,
+        opened = opened => opened,
         () = closing => None,
     }
 }
 
-fn wrapped((io, counts): (CountedIo, Arc<IoCounts>), speaks: Speaks) -> (CountedIo, Arc<IoCounts>, Speaks) {
-    (io, counts, speaks)
+fn refuse(listener: &Listener, why: Refused) {
+    if let Some(count) = listener.stats.handshake_failures.get(why as usize) {
+        state::count(count);
+    }
 }
 
 /// Speaks TLS with the client.
-async fn secured(
-    listener: &Listener,
-    config: Arc<ServerConfig>,
-    stream: TcpStream,
-) -> Option<(CountedIo, Arc<IoCounts>, Speaks)> {
+async fn secured(listener: &Listener, config: Arc<ServerConfig>, stream: TcpStream) -> Option<Opened> {
     let limit = listener.header_timeout.min(MAX_HANDSHAKE);
-    let refused = match tokio::time::timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
-        Ok(Ok(stream)) => {
-            state::count(&listener.stats.handshakes);
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let speaks = match (listener.is_tcp(), is_http2) {
-                (true, _) => Speaks::Tcp,
-                (false, true) => Speaks::Http2,
-                (false, false) => Speaks::Http1,
-            };
-            return Some(wrapped(Counted::wrap(TlsStream::from(stream)), speaks));
-        }
+    let stream = match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             debug!(listener = %listener.name, %error, "a TLS handshake failed");
-            Refused::of(&error)
+            refuse(listener, Refused::of(&error));
+            return None;
         }
-        Err(_) => Refused::Timeout,
+        Err(_) => {
+            refuse(listener, Refused::Timeout);
+            return None;
+        }
     };
-    state::count(&listener.stats.handshake_failures[refused as usize]);
-    None
+    state::count(&listener.stats.handshakes);
+    let speaks = match stream.get_ref().1.alpn_protocol() {
+        _ if listener.is_tcp() => Speaks::Tcp,
+        Some(b"h2") => Speaks::Http2,
+        _ => Speaks::Http1,
+    };
+    Some(Opened::new(Counted::wrap(TlsStream::from(stream)), speaks))
 }
 
 /// Reads until it is clear whether a cleartext connection speaks HTTP/2.
-async fn sniffed(worker: &WorkerContext, stream: TcpStream) -> Option<(CountedIo, Arc<IoCounts>, Speaks)> {
+async fn sniffed(worker: &WorkerContext, stream: TcpStream) -> Option<Opened> {
     let mut ahead = Vec::new();
     let speaks = loop {
         if ahead.starts_with(PREFACE) {
@@ -108,7 +109,7 @@ async fn sniffed(worker: &WorkerContext, stream: TcpStream) -> Option<(CountedIo
             break Speaks::Http1;
         }
     };
-    Some(wrapped(Counted::wrap_after(stream, Bytes::from(ahead)), speaks))
+    Some(Opened::new(Counted::wrap_after(stream, Bytes::from(ahead)), speaks))
 }
 
 /// Reads what is there. False at the end, `None` where the client is gone.

@@ -83,6 +83,11 @@ impl Listener {
         self.tcp.is_some()
     }
 
+    /// Whether what its clients read first is HTTP, in cleartext.
+    pub fn is_cleartext_http(&self) -> bool {
+        !self.is_tcp() && !self.tls.is_on()
+    }
+
     /// The cluster that its connections go to as they are: by name, since it may be unknown, or another one for the next connection.
     pub fn tcp(&self) -> Option<&ResourceName> {
         self.tcp.as_ref()

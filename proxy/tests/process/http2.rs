@@ -199,7 +199,7 @@ async fn a_client_that_leaves_a_stream_takes_its_request_back() {
 async fn the_preface_may_come_in_bytes_but_not_for_ever() {
     let app = Backend::app().await;
     let proxy = Inside::with(&[app.address], |listener| {
-        listener.header_timeout = Duration::from_secs(1)
+        listener.header_timeout = Duration::from_secs(1);
     });
     let mut slow = TcpStream::connect(proxy.address).await.unwrap();
     slow.set_nodelay(true).unwrap();

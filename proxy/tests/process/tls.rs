@@ -178,10 +178,11 @@ async fn a_new_certificate_is_shown_to_new_connections_and_a_bad_one_to_nobody()
     let app = Backend::app().await;
     let (old, new) = (certificate("c", &["a.example"]), certificate("c", &["a.example"]));
     let proxy = Inside::start(with(
-        &[old.clone()],
+        std::slice::from_ref(&old),
         plain(&[app.address], tls(&["c"], TlsVersion::Tls12)),
     ));
-    let (trusts_old, trusts_new) = (config(&[old.clone()], BOTH, &[]), config(&[new.clone()], BOTH, &[]));
+    let trusting = |one| config(std::slice::from_ref(one), BOTH, &[]);
+    let (trusts_old, trusts_new) = (trusting(&old), trusting(&new));
     let mut open = connect(&proxy, &trusts_old, "a.example").await.unwrap();
     ask(&mut open).await;
     assert_eq!(open.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
