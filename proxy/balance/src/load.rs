@@ -40,6 +40,17 @@ pub struct Load {
     /// When the last answer came, in milliseconds modulo 2³².
     answered: AtomicU32,
     skip: Skip,
+    /// How often it began to be left out, by [`Charge`].
+    convictions: [AtomicU32; 2],
+}
+
+/// What an endpoint is left out for, besides that it can't be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// It failed too often in a row.
+    Failing,
+    /// Requests waited for too long, and too many in a row.
+    Hanging,
 }
 
 /// What binds a request to an endpoint.
@@ -107,6 +118,11 @@ impl Load {
         self.counts.load(Relaxed) >> Self::OPEN_BITS
     }
 
+    /// How often it began to be left out for this.
+    pub fn convictions(&self, charge: Charge) -> u32 {
+        self.convictions[charge as usize].load(Relaxed)
+    }
+
     /// Whether it is left out.
     pub fn skip(&self) -> &Skip {
         &self.skip
@@ -170,7 +186,13 @@ impl Load {
     /// gets to try.
     pub(crate) fn admit(&self, now: Time) -> Option<Status> {
         match self.status(now) {
-            Status::Usable if !self.skip.is_convicted() && self.hangs(now, Duration::ZERO) && self.convict(now) => None,
+            Status::Usable
+                if !self.skip.is_convicted()
+                    && self.hangs(now, Duration::ZERO)
+                    && self.convict(Charge::Hanging, now) =>
+            {
+                None
+            }
             Status::Usable => Some(Status::Usable),
             Status::Due => self.skip.admit(now).then_some(Status::Due),
             Status::Skipped => None,
@@ -185,7 +207,7 @@ impl Load {
             return if is_convicted {
                 self.skip.admit(now)
             } else {
-                !self.convict(now)
+                !self.convict(Charge::Hanging, now)
             };
         }
         let leaves = by == Bond::Key && self.failures.load(Relaxed) >= self.fleet.failures_in_a_row();
@@ -261,7 +283,7 @@ impl Load {
 
     /// Has it skipped for what its answers, or their lack, say; false where half of its fleet is already: whoever is left must not be
     /// buried under what the others got.
-    fn convict(&self, now: Time) -> bool {
+    fn convict(&self, charge: Charge, now: Time) -> bool {
         if self.skip.is_convicted() {
             self.skip.failed(now);
             return true;
@@ -269,7 +291,9 @@ impl Load {
         if !self.fleet.convict() {
             return false;
         }
-        if !self.skip.convicted(now) {
+        if self.skip.convicted(now) {
+            self.convictions[charge as usize].fetch_add(1, Relaxed);
+        } else {
             self.fleet.acquit();
         }
         true
@@ -288,7 +312,7 @@ impl Load {
             self.failing_since.store(now.as_micros(), Relaxed);
         }
         if row >= self.fleet.failures_in_a_row() {
-            self.convict(now);
+            self.convict(Charge::Failing, now);
         }
         let usual = self.fleet.latency().unwrap_or_default();
         self.peaked(usual.as_micros() as f32 * Peak::FAILURE, now);

@@ -1,11 +1,12 @@
 //! What is counted where requests pass: atomics, found at snapshot time, so that counting a request looks nothing up.
 //! How they are shown is the business of `metrics` and `admin`.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenbin_balance::{Fleet, Load, Reason};
+use tenbin_balance::{Fleet, Load, Reason, Status, Time};
 
 use crate::affinity::Outcome;
 use crate::serve::error::Failure;
@@ -29,6 +30,12 @@ pub struct PortStats {
     pub tunnels: AtomicU64,
     /// Time from a request's headers to the end of its response; upgraded connections are left out.
     pub duration: Histogram,
+    /// Time from when a request was sent to an endpoint (the last it was tried on) to the head of its response.
+    pub first_byte: Histogram,
+    /// Bytes of bodies, upgraded and plain TCP connections that came from clients, and that went to them.
+    pub received: AtomicU64,
+    /// See [`Self::received`].
+    pub sent: AtomicU64,
     /// Client connections that are open now.
     pub connections: AtomicU64,
     /// Client connections ever accepted.
@@ -39,6 +46,109 @@ pub struct PortStats {
     pub malformed: AtomicU64,
     /// Client connections closed because the headers of a request took too long.
     pub header_timeouts: AtomicU64,
+    /// TLS handshakes with clients by how they went, by [`Handshake`].
+    pub handshakes: [AtomicU64; Handshake::ALL.len()],
+}
+
+/// Counters of one cluster; they live as long as it is known.
+#[derive(Debug, Default)]
+pub struct ClusterStats {
+    /// Requests that wait because a limit is reached.
+    pub waiting: AtomicU64,
+    /// Requests that ever waited.
+    pub waited: AtomicU64,
+    /// Requests refused because too many waited.
+    pub overflows: AtomicU64,
+    /// Requests refused because they had waited for too long.
+    pub wait_timeouts: AtomicU64,
+    /// Requests sent again.
+    pub retries: AtomicU64,
+    /// Requests that were not sent again because the budget of retries was used up.
+    pub retries_denied: AtomicU64,
+    /// TLS handshakes with endpoints by how they went, by [`Handshake`].
+    pub handshakes: [AtomicU64; Handshake::ALL.len()],
+}
+
+/// How a TLS handshake went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// In full.
+    Full,
+    /// A former session went on.
+    Resumed,
+    /// It took too long.
+    Timeout,
+    /// The other side closed the connection.
+    Closed,
+    /// What came was not TLS.
+    NotTls,
+    /// There was no version, cipher or protocol that both sides speak.
+    Incompatible,
+    /// The certificate was not accepted: by us, or by the other side as its alert says.
+    Certificate,
+    /// Anything else.
+    Other,
+}
+
+impl Handshake {
+    /// Each of them; its place here is its place in the counters.
+    pub const ALL: [Handshake; 8] = [
+        Handshake::Full,
+        Handshake::Resumed,
+        Handshake::Timeout,
+        Handshake::Closed,
+        Handshake::NotTls,
+        Handshake::Incompatible,
+        Handshake::Certificate,
+        Handshake::Other,
+    ];
+
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Handshake::Full => "full",
+            Handshake::Resumed => "resumed",
+            Handshake::Timeout => "timeout",
+            Handshake::Closed => "closed",
+            Handshake::NotTls => "not_tls",
+            Handshake::Incompatible => "incompatible",
+            Handshake::Certificate => "certificate",
+            Handshake::Other => "other",
+        }
+    }
+
+    /// Why a handshake failed, by what rustls or the socket said.
+    pub fn failed(error: &io::Error) -> Self {
+        use rustls::{AlertDescription as Alert, Error};
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        match tls {
+            None => match error.kind() {
+                io::ErrorKind::TimedOut => Handshake::Timeout,
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe => Handshake::Closed,
+                _ => Handshake::Other,
+            },
+            Some(Error::InvalidMessage(_)) => Handshake::NotTls,
+            Some(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => Handshake::Incompatible,
+            Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => Handshake::Certificate,
+            Some(Error::AlertReceived(alert)) => match alert {
+                Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::CertificateRequired
+                | Alert::UnknownCA => Handshake::Certificate,
+                Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::NoApplicationProtocol => {
+                    Handshake::Incompatible
+                }
+                _ => Handshake::Other,
+            },
+            Some(_) => Handshake::Other,
+        }
+    }
 }
 
 /// Counters of one endpoint; kept by its identity as long as it lives or has open requests.
@@ -48,8 +158,16 @@ pub struct EndpointStats {
     pub load: Arc<Load>,
     /// Connections opened.
     pub connections: AtomicU64,
+    /// Connections that are open now.
+    pub open: AtomicU64,
+    /// Of those, the ones that nobody uses, as of the last sweep of each worker's pool.
+    pub idle: AtomicU64,
+    /// Requests sent over a connection that another had used before.
+    pub reused: AtomicU64,
     /// Connections that could not be opened.
     pub connect_failures: AtomicU64,
+    /// Times it began to be left out because it could not be connected to. Those for its answers, or their lack, are its [`Load`]'s.
+    pub unreachable: AtomicU64,
 }
 
 impl EndpointStats {
@@ -58,8 +176,40 @@ impl EndpointStats {
         EndpointStats {
             load: Arc::new(Load::new(fleet)),
             connections: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            idle: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            unreachable: AtomicU64::new(0),
         }
+    }
+
+    /// A connection was opened; it counts as open while the guard lives.
+    pub fn opened(self: &Arc<Self>) -> OpenUpstream {
+        count(&self.connections);
+        count(&self.open);
+        OpenUpstream(Arc::clone(self))
+    }
+
+    /// A connection could not be opened, for a reason that is the endpoint's: it is left out for a while.
+    pub fn unreachable(&self, now: Time) {
+        let skip = self.load.skip();
+        if skip.status(now) != Status::Skipped {
+            count(&self.unreachable);
+        }
+        skip.failed(now);
+        count(&self.connect_failures);
+    }
+}
+
+/// An open connection to an endpoint, counted for as long as this lives.
+#[derive(Debug)]
+#[must_use = "the connection counts as open only while this lives"]
+pub struct OpenUpstream(Arc<EndpointStats>);
+
+impl Drop for OpenUpstream {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
     }
 }
 
@@ -101,6 +251,42 @@ impl Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_of_handshakes_agree() {
+        for (place, handshake) in Handshake::ALL.into_iter().enumerate() {
+            assert_eq!(handshake as usize, place);
+        }
+        let tls = |error: rustls::Error| Handshake::failed(&io::Error::new(io::ErrorKind::InvalidData, error));
+        assert_eq!(
+            tls(rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA)),
+            Handshake::Certificate
+        );
+        assert_eq!(tls(rustls::Error::NoApplicationProtocol), Handshake::Incompatible);
+        assert_eq!(
+            Handshake::failed(&io::ErrorKind::UnexpectedEof.into()),
+            Handshake::Closed
+        );
+    }
+
+    #[test]
+    fn a_connection_counts_while_it_lives() {
+        let stats = Arc::new(EndpointStats::new(&Arc::default()));
+        let open = stats.opened();
+        assert_eq!(stats.open.load(Relaxed), 1);
+        drop(open);
+        assert_eq!((stats.open.load(Relaxed), stats.connections.load(Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn failures_while_it_is_left_out_begin_nothing() {
+        let stats = EndpointStats::new(&Arc::default());
+        for _ in 0..3 {
+            stats.unreachable(Time::default());
+        }
+        assert_eq!(stats.connect_failures.load(Relaxed), 3);
+        assert_eq!(stats.unreachable.load(Relaxed), 1);
+    }
 
     #[test]
     fn a_duration_falls_into_the_bucket_that_bounds_it() {

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::limits;
 use crate::serve::error::Failure;
 use crate::serve::{Counted, RequestBody};
-use crate::state::{self, Endpoint};
+use crate::state::Endpoint;
 
 /// Connects to `endpoint` within `limit`, and remembers at the endpoint how that went.
 ///
@@ -26,7 +26,6 @@ pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) ->
     match timeout(limit, open(endpoint)).await {
         Ok(Ok(lease)) => {
             endpoint.stats.load.skip().connected();
-            state::count(&endpoint.stats.connections);
             Ok(lease)
         }
         Ok(Err(error)) if is_ours(&error) => {
@@ -34,8 +33,7 @@ pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) ->
             Err(Failure::Local)
         }
         outcome => {
-            endpoint.stats.load.skip().failed(clock.now());
-            state::count(&endpoint.stats.connect_failures);
+            endpoint.stats.unreachable(clock.now());
             let failure = match outcome {
                 Ok(Err(error)) => {
                     debug!(endpoint = %endpoint.id, address = %endpoint.address, %error, "cannot connect");
@@ -60,7 +58,9 @@ async fn open(endpoint: &Arc<Endpoint>) -> io::Result<Lease> {
         .handshake::<_, RequestBody>(io)
         .await
         .map_err(io::Error::other)?;
+    let open = endpoint.stats.opened();
     tokio::task::spawn_local(async move {
+        let _open = open;
         if let Err(error) = connection.with_upgrades().await {
             debug!(%error, "a connection to an endpoint ended");
         }

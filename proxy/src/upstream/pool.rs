@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use hyper::client::conn::http1::SendRequest;
 use tenbin_balance::Time;
 
 use crate::serve::{IoCounts, RequestBody};
-use crate::state::Endpoint;
+use crate::state::{Endpoint, EndpointStats, count};
 
 /// The most idle connections kept for one endpoint by one worker; the longest idle go first.
 pub const MAX_IDLE: usize = 256;
@@ -47,6 +48,24 @@ struct Shelf {
     /// Keeps the endpoint's place in memory, and so our key for it, from being used again; says when the endpoint went.
     endpoint: Weak<Endpoint>,
     idle: Vec<Idle>,
+    stats: Arc<EndpointStats>,
+    /// How many of them are counted there: as of the last sweep, so that no request pays for it.
+    counted: usize,
+}
+
+impl Shelf {
+    fn count(&mut self, idle: usize) {
+        let (before, now) = (self.counted as u64, idle as u64);
+        // Below zero it wraps, and so does the addition.
+        self.stats.idle.fetch_add(now.wrapping_sub(before), Relaxed);
+        self.counted = idle;
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        self.count(0);
+    }
 }
 
 #[derive(Debug)]
@@ -74,6 +93,7 @@ impl Pool {
                 idle.remove(at);
             } else if idle[at].sender.is_ready() {
                 let Idle { sender, counts, .. } = idle.remove(at);
+                count(&endpoint.stats.reused);
                 return Some(Lease {
                     endpoint: Arc::clone(endpoint),
                     sender,
@@ -95,6 +115,8 @@ impl Pool {
         let shelf = shelves.entry(Arc::as_ptr(&lease.endpoint)).or_insert_with(|| Shelf {
             endpoint: Arc::downgrade(&lease.endpoint),
             idle: Vec::new(),
+            stats: Arc::clone(&lease.endpoint.stats),
+            counted: 0,
         });
         if shelf.idle.len() >= MAX_IDLE {
             shelf.idle.remove(0);
@@ -110,6 +132,7 @@ impl Pool {
     pub fn sweep(&self, now: Time) {
         self.0.borrow_mut().retain(|_, shelf| {
             shelf.idle.retain(|idle| idle.is_fresh(now));
+            shelf.count(shelf.idle.len());
             shelf.endpoint.strong_count() > 0 && !shelf.idle.is_empty()
         });
     }
