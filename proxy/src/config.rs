@@ -63,7 +63,7 @@ pub struct Common {
     /// How it is logged.
     #[arg(long, env = "TENBIN_LOG_FORMAT", default_value = "text", value_enum)]
     pub log_format: LogFormat,
-    /// Whether each request is logged, on standard output, in the format of the log.
+    /// Whether each request is logged, on standard output, in the format of the log: on listeners whose own access log is off.
     #[arg(long, env = "TENBIN_ACCESS_LOG", default_value = "off", value_enum)]
     pub access_log: Switch,
 }

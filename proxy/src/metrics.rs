@@ -53,6 +53,7 @@ use crate::access_log::AccessLog;
 use crate::affinity::Outcome;
 use crate::serve::error::Failure;
 use crate::shared::Shared;
+use crate::spans::Spans;
 use crate::state::{Cluster, Listener, Snapshot};
 
 /// The most endpoints of a cluster that are shown one by one.
@@ -66,8 +67,10 @@ const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct Metrics {
     /// Listeners, endpoints, the process.
     pub shared: Shared,
-    /// The access log, if there is one.
-    pub access_log: Option<AccessLog>,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// Spans.
+    pub spans: Spans,
 }
 
 type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
@@ -102,7 +105,7 @@ impl Metrics {
             age,
         )?;
         out.counter("snapshot_updates", "Updates put in use", snapshot.updates())?;
-        let dropped = self.access_log.as_ref().map_or(0, AccessLog::dropped);
+        let dropped = self.access_log.dropped();
         out.counter(
             "access_log_dropped",
             "Lines of the access log for which there was no room",

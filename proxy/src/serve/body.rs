@@ -25,14 +25,20 @@ pub struct RequestBody {
     busy: Option<Busy>,
 }
 
-/// When a request's body had been sent.
+/// When a request's body had been sent, and how much of it.
 #[derive(Debug)]
 pub struct Upload {
     clock: Clock,
     ended: Cell<Option<Time>>,
+    bytes: Cell<u64>,
 }
 
 impl Upload {
+    /// How many bytes of it were sent.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
     /// When it had been sent; `None` while it is still under way.
     pub fn ended(&self) -> Option<Time> {
         self.ended.get()
@@ -57,7 +63,11 @@ impl RequestBody {
         let (clock, ended) = (connection.worker.clock, Cell::new(None));
         RequestBody {
             incoming: Some(incoming),
-            upload: Some(Rc::new(Upload { clock, ended })),
+            upload: Some(Rc::new(Upload {
+                clock,
+                ended,
+                bytes: Cell::new(0),
+            })),
             busy: Some(connection.busy()),
         }
     }
@@ -86,6 +96,9 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(incoming).poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(upload)) = (&polled, &self.upload) {
+            upload.bytes.set(upload.bytes.get() + data_of(frame));
+        }
         if matches!(polled, Poll::Ready(None)) || self.is_end_stream() {
             self.end();
         }
@@ -108,6 +121,11 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// How many bytes of a body a frame is.
+fn data_of(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
 }
 
 /// A response's body on its way to the client. While it lives its request is open; when it ends, the connection it came over may be used
@@ -159,8 +177,10 @@ impl Body for ResponseBody {
             Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Source::Endpoint(body, _) => {
                 let polled = Pin::new(body).poll_frame(cx);
-                if let (Poll::Ready(Some(Err(_))), Some(exchange)) = (&polled, &mut this.exchange) {
-                    exchange.fail(Failure::BodyBroken);
+                match (&polled, &mut this.exchange) {
+                    (Poll::Ready(Some(Ok(frame))), Some(exchange)) => exchange.sent(data_of(frame)),
+                    (Poll::Ready(Some(Err(_))), Some(exchange)) => exchange.fail(Failure::BodyBroken),
+                    _ => {}
                 }
                 if let Poll::Ready(None) = polled {
                     this.end();

@@ -1,19 +1,21 @@
 //! One request from its headers to the end of its response: what is known about it, and that it is counted exactly once, however it
 //! ends. Deciding anything about it happens elsewhere.
 
-use std::net::IpAddr;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::{Method, Request, StatusCode, Uri};
+use http::{Request, StatusCode};
 use tenbin_balance::Time;
+use tenbin_model::AccessLogFormat;
 
+use super::body::Upload;
 use super::connection::{Busy, Connection};
 use super::error::Failure;
-use super::headers;
-use crate::access_log::Record;
 use crate::affinity::Outcome;
+use crate::record::Record;
+use crate::spans::{Context, span_id};
 use crate::state::{Listener, Picked, PortStats};
 use crate::upstream::Lease;
 
@@ -32,34 +34,30 @@ pub(super) struct Exchange {
     tunnel: bool,
     completed: bool,
     _busy: Busy,
-    /// What the access log says about the request, where there is one.
-    logged: Option<Box<Logged>>,
+    /// The body that is sent, where there is one.
+    upload: Option<Rc<Upload>>,
+    /// Bytes sent to the client, and those of them that its listener does not count yet.
+    sent: u64,
+    uncounted: u64,
+    /// When it was sent to the last endpoint, and when that was judged.
+    tried_at: Time,
+    judged_at: Cell<Option<Time>>,
+    /// What the access log and spans tell of the request, where they do.
+    record: Option<Box<Record>>,
 }
 
-struct Logged {
-    listener: Arc<Listener>,
-    source: IpAddr,
-    method: Method,
-    host: String,
-    uri: Uri,
-}
+/// After how many bytes a response is counted while it goes on: a stream shows before it ends, and small responses count once.
+const COUNT_EVERY: u64 = 1 << 20;
 
 impl Exchange {
     /// Opens it.
     pub(super) fn begin<B>(connection: Rc<Connection>, listener: &Arc<Listener>, request: &Request<B>) -> Self {
         listener.stats.in_flight.fetch_add(1, Relaxed);
-        let logged = connection.worker.access_log.is_some().then(|| {
-            Box::new(Logged {
-                listener: Arc::clone(listener),
-                source: listener.trusted.client(connection.client.ip(), request.headers()),
-                method: request.method().clone(),
-                host: headers::host(request).to_owned(),
-                uri: request.uri().clone(),
-            })
-        });
+        let started = connection.worker.clock.now();
+        let record = watch(&connection, listener, request, started);
         Exchange {
             stats: Arc::clone(&listener.stats),
-            started: connection.worker.clock.now(),
+            started,
             _busy: connection.busy(),
             connection,
             status: None,
@@ -69,7 +67,12 @@ impl Exchange {
             affinity: None,
             tunnel: false,
             completed: false,
-            logged,
+            upload: None,
+            sent: 0,
+            uncounted: 0,
+            tried_at: started,
+            judged_at: Cell::new(None),
+            record,
         }
     }
 
@@ -83,17 +86,59 @@ impl Exchange {
         self.affinity = Some(affinity);
     }
 
-    /// It is sent to an endpoint; the one before, if any, is free of it.
-    pub(super) fn try_on(&mut self, picked: Picked) -> &Picked {
+    /// It is sent to an endpoint, which learns of its trace; the one before, if any, is free of it. `upload` is the body that goes there.
+    pub(super) fn try_on<B>(
+        &mut self,
+        picked: Picked,
+        request: &mut Request<B>,
+        upload: Option<&Rc<Upload>>,
+    ) -> &Picked {
         if self.tries > 0 {
             self.stats.retries.fetch_add(1, Relaxed);
         }
         self.tries += 1;
+        self.tried_at = self.connection.worker.clock.now();
+        self.upload = upload.cloned();
+        if let Some(record) = &mut self.record {
+            let span = span_id(&mut self.connection.worker.rng.borrow_mut());
+            let endpoint = &picked.endpoint;
+            record.sends(request.headers());
+            record.try_on(&endpoint.instance, endpoint.address, span, self.tried_at);
+            if let Some(trace) = &record.trace {
+                trace.inject(request.headers_mut(), span);
+            }
+        }
         self.stats.picks[picked.reason as usize].fetch_add(1, Relaxed);
         if let Some(affinity) = &mut self.affinity {
             *affinity = picked.affinity;
         }
         self.picked.insert(picked)
+    }
+
+    /// This came of the last try: the status of a response, or why there is none.
+    pub(super) fn tried(&mut self, result: Result<StatusCode, Failure>) {
+        if let Some(record) = &mut self.record {
+            record.try_result(result);
+            if result.is_err() {
+                record.try_over(self.connection.worker.clock.now());
+            }
+        }
+    }
+
+    /// So many bytes of the response went to the client.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+        self.uncounted += bytes;
+        if self.uncounted >= COUNT_EVERY {
+            self.stats.sent.fetch_add(self.uncounted, Relaxed);
+            self.uncounted = 0;
+        }
+    }
+
+    /// So many bytes passed it as a tunnel, each way.
+    pub(super) fn carried(&self, received: u64, sent: u64) {
+        self.stats.received.fetch_add(received, Relaxed);
+        self.stats.sent.fetch_add(sent, Relaxed);
     }
 
     /// The endpoint that it was sent to last.
@@ -105,7 +150,9 @@ impl Exchange {
     /// that has a body.
     pub(super) fn judge(&self, outcome: tenbin_balance::Outcome, sent: Option<Time>) {
         if let Some(picked) = &self.picked {
-            picked.open.answered(outcome, sent, self.connection.worker.clock.now());
+            let now = self.connection.worker.clock.now();
+            self.judged_at.set(Some(now));
+            picked.open.answered(outcome, sent, now);
         }
     }
 
@@ -164,25 +211,60 @@ impl Exchange {
         if self.status != Some(StatusCode::SWITCHING_PROTOCOLS) {
             self.stats.duration.observe(duration);
         }
-        if let (Some(log), Some(logged)) = (&self.connection.worker.access_log, self.logged.take()) {
-            log.write(Record {
-                listener: logged.listener.name.clone(),
-                client: self.connection.client,
-                source: logged.source,
-                method: logged.method,
-                host: logged.host,
-                uri: logged.uri,
-                status: self.status,
-                code: self.failure.map(Failure::code),
-                duration,
-                tries: self.tries,
-                endpoint: self.picked.as_ref().map(|picked| Arc::clone(&picked.endpoint.instance)),
-                reason: self.picked.as_ref().map(|picked| picked.reason),
-                candidates: self.picked.as_ref().map_or(0, |picked| picked.candidates),
-                affinity: self.affinity.unwrap_or(Outcome::None),
-            });
+        let first_byte = self.judged_at.get().map(|at| at.since(self.tried_at));
+        if let Some(first_byte) = first_byte {
+            self.stats.first_byte.observe(first_byte);
+        }
+        let received = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        self.carried(received, self.uncounted);
+        if let Some(mut record) = self.record.take() {
+            record.duration = duration;
+            record.first_byte = first_byte;
+            (record.received, record.sent) = (received, self.sent);
+            (record.status, record.failure) = (self.status, self.failure);
+            record.reason = self.picked.as_ref().map(|picked| picked.reason);
+            record.candidates = self.picked.as_ref().map_or(0, |picked| picked.candidates);
+            record.affinity = self.affinity.unwrap_or(Outcome::None);
+            self.tell(record);
         }
     }
+
+    /// Tells those who want to know.
+    fn tell(&self, record: Box<Record>) {
+        let worker = &self.connection.worker;
+        let logged = record.format != AccessLogFormat::Off && (record.chosen || record.failed());
+        if record.trace.as_ref().is_some_and(Context::is_sampled) {
+            let spans = if logged {
+                record.clone()
+            } else {
+                return worker.spans.send(record);
+            };
+            worker.spans.send(spans);
+        }
+        if logged {
+            worker.access_log.write(record);
+        }
+    }
+}
+
+/// What is gathered of a request from its begin, where the listener's access log or traces want to know.
+fn watch<B>(connection: &Connection, listener: &Listener, request: &Request<B>, now: Time) -> Option<Box<Record>> {
+    let (worker, settings) = (&connection.worker, &listener.settings);
+    let wanted = worker
+        .access_log
+        .wants(&settings.access_log, &mut worker.rng.borrow_mut());
+    let trace = settings.tracing.as_ref();
+    let trace = trace.and_then(|to| Context::begin(to, request.headers(), &mut worker.rng.borrow_mut()));
+    if wanted.is_none() && trace.is_none() {
+        return None;
+    }
+    let source = listener.trusted.client(connection.client.ip(), request.headers());
+    let mut record = Box::new(Record::begin(settings, request, connection.client, source, now));
+    if let Some(wanted) = wanted {
+        (record.format, record.chosen) = (wanted.format, wanted.chosen);
+    }
+    record.trace = trace;
+    Some(record)
 }
 
 impl Drop for Exchange {

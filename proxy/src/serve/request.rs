@@ -90,7 +90,7 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
     let mut failure = None;
     for attempt in 0..MAX_TRIES {
         let picked = match pick(&worker, way, attempt, wants_upgrade, &tried) {
-            Ok(picked) => exchange.try_on(picked),
+            Ok(picked) => exchange.try_on(picked, &mut request, upload.as_ref()),
             // What went wrong before tells more than that nobody is left.
             Err(nobody) => return Err(failure.unwrap_or(nobody)),
         };
@@ -99,6 +99,7 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
         }
         match deliver(&worker, picked, &way.routed, request).await {
             Ok(Delivered { response, lease }) => {
+                exchange.tried(Ok(response.status()));
                 let answer = Answer {
                     response,
                     lease,
@@ -110,6 +111,7 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
                 failure: why,
                 request: back,
             }) => {
+                exchange.tried(Err(why));
                 if why.fault() == Fault::Endpoint {
                     exchange.judge(Outcome::Failure, sent());
                 }

@@ -32,7 +32,10 @@ impl Tunnel {
         };
         let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
         match copy_bidirectional_with_sizes(&mut client, &mut endpoint, BUFFER, BUFFER).await {
-            Ok((up, down)) => debug!(up, down, "a tunnel ended"),
+            Ok((up, down)) => {
+                debug!(up, down, "a tunnel ended");
+                self.exchange.carried(up, down);
+            }
             Err(error) => debug!(%error, "a tunnel broke"),
         }
         drop(self.exchange);

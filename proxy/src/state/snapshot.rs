@@ -48,6 +48,8 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// The proxies in front of it that are believed when they say who the client is.
     pub trusted: TrustedHops,
+    /// All that was said of it, or the defaults; under the name of its own.
+    pub settings: Arc<tenbin_model::Listener>,
     /// Its counters: the same in every snapshot.
     pub stats: Arc<PortStats>,
     router: Arc<Router>,
@@ -160,6 +162,10 @@ impl Snapshot {
             header_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_HEADER_TIMEOUT, |l| l.header_timeout),
             idle_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_IDLE_TIMEOUT, |l| l.idle_timeout),
             trusted: TrustedHops::new(settings.map_or(&[], |l| &l.trusted_hops)),
+            settings: settings.cloned().unwrap_or_else(|| {
+                let (name, routes) = (port.name.clone(), port.name.clone());
+                Arc::new(tenbin_model::Listener::new(name, port.address, routes))
+            }),
             stats: before.map(|listener| Arc::clone(&listener.stats)).unwrap_or_default(),
             targets: router
                 .targets()
