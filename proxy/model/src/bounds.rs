@@ -2,11 +2,20 @@
 //! file made by people). A check takes the path of the field, for the error. What spans fields (names unique in a table) is
 //! judged where the whole is put together, never here.
 
+mod resilience;
+mod seen;
+mod text;
+mod tls;
+
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::{Endpoint, FieldError, Listener};
+pub use resilience::{backoff, body_max, budget, buffer, limit, per_try, queue, retry_body, status_codes, tries};
+pub use seen::{collector, one_in, sampled, served_by, service};
+pub use text::duration;
+pub use tls::{MAX_PEM, authorities, chain, private_key, server_name};
 
 /// The longest time any field may hold: a week. What is meant to last longer is meant to last for ever, and no field says that.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use crate::{ListenerTls, ResourceName};
 
-/// A socket that accepts HTTP requests (HTTP/1.1 and HTTP/2 on the same port), or plain TCP connections. A sidecar binds the address that its pod's own template names for the listener,
-/// since that is what its Service sends to, and takes the rest from here.
+/// A socket that accepts HTTP requests (HTTP/1.1 and HTTP/2 on the same port), or plain TCP connections. A sidecar binds the address
+/// that its pod's own template names for the listener, since that is what its Service sends to, and takes the rest from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its name.
@@ -19,9 +19,10 @@ pub struct Listener {
     pub target: Target,
     /// TLS with its clients; cleartext without.
     pub tls: Option<ListenerTls>,
-    /// How long a client may take to send a request's headers; 408 after it. At least 1 ms.
+    /// How long a client may take to send a request's headers; 408 after it. At least 1 ms. Like all that is about requests, it means
+    /// nothing for plain TCP and has its default there.
     pub header_timeout: Duration,
-    /// How long a client's connection may stay open without a request. At least 1 ms.
+    /// How long a client's connection may stay open without a request; one of plain TCP, without a byte either way. At least 1 ms.
     pub idle_timeout: Duration,
     /// Addresses of proxies in front of this one whose `X-Forwarded-For` is believed; at most [`Self::MAX_TRUSTED`]. A client at any
     /// other address is the client, whatever its headers say.
@@ -86,7 +87,26 @@ pub struct Tracing {
     pub service: String,
 }
 
+impl Tracing {
+    /// [`Self::sampled`] where every request begins a trace.
+    pub const ALL: u32 = 1_000_000;
+}
+
+impl Target {
+    /// The name of the route table, or of the cluster.
+    pub fn name(&self) -> &ResourceName {
+        match self {
+            Target::Http(name) | Target::Tcp(name) => name,
+        }
+    }
+}
+
 impl Listener {
+    /// The certificates that it names.
+    pub fn certificates(&self) -> &[ResourceName] {
+        self.tls.as_ref().map_or(&[], |tls| &tls.certificates)
+    }
+
     /// A listener for HTTP with the defaults of everything.
     pub fn new(name: ResourceName, address: SocketAddr, routes: ResourceName) -> Self {
         Listener {

@@ -14,8 +14,14 @@ mod cluster;
 mod endpoints;
 mod keys;
 mod listener;
+mod manager;
+mod options;
 mod parts;
+mod resilience;
+mod retry;
 mod routes;
+mod tls;
+mod upstream;
 
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, secret};
 use envoy_types::pb::google::protobuf::Any;

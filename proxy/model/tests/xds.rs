@@ -25,9 +25,10 @@ use prost::Message;
 use tenbin_model::bounds::MAX_TIMEOUT;
 use tenbin_model::xds::{self, decode, encode};
 use tenbin_model::{
-    Affinity, Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, HashKey, HashTable, Kind, Listener,
-    OnDead, OnDrain, Policy, Resource, ResourceName, Route, RouteTable, SameSite, SessionCookie, SessionKey,
-    SessionKeys, SlowStart, VirtualHost,
+    AccessLog, AccessLogFormat, Affinity, Balancing, Bodies, Certificate, Cluster, Endpoint, EndpointId, EndpointSet,
+    EndpointState, HashKey, HashTable, Kind, Limits, Listener, ListenerTls, OnDead, OnDrain, Policy, Resource,
+    ResourceName, Retry, RetryOn, Route, RouteTable, SameSite, SessionCookie, SessionKey, SessionKeys, SlowStart,
+    Target, Timeouts, TlsVersion, Tracing, UpstreamProtocol, UpstreamTls, VirtualHost,
 };
 
 fn name(text: &str) -> ResourceName {
@@ -79,12 +80,54 @@ fn endpoint_sets() -> impl Strategy<Value = Resource> {
     })
 }
 
+/// PEM of random bytes: its armour is all that is read.
+fn pem(label: &'static str) -> impl Strategy<Value = String> {
+    vec(any::<u8>(), 1..40).prop_map(move |bytes| {
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    })
+}
+
+fn certificates() -> impl Strategy<Value = Resource> {
+    let keys = prop_oneof![pem("PRIVATE KEY"), pem("RSA PRIVATE KEY"), pem("EC PRIVATE KEY")];
+    (names(), vec(pem("CERTIFICATE"), 1..4), keys).prop_map(|(name, chain, key)| {
+        let chain = chain.concat();
+        Resource::Certificate(Certificate { name, chain, key })
+    })
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let limit = || option::of(1u32..=1_000_000);
+    let all = (limit(), limit(), limit(), limit(), 0..=Limits::MAX_QUEUE, times());
+    let all = all.prop_map(
+        |(connections, endpoint_connections, requests, endpoint_requests, queue, queue_timeout)| Limits {
+            connections,
+            endpoint_connections,
+            requests,
+            endpoint_requests,
+            queue,
+            queue_timeout,
+        },
+    );
+    prop_oneof![Just(Limits::default()), all]
+}
+
 fn clusters() -> impl Strategy<Value = Resource> {
-    (names(), balancings(), times()).prop_map(|(name, balancing, connect_timeout)| {
+    let protocol = prop_oneof![Just(UpstreamProtocol::Http1), Just(UpstreamProtocol::Http2)];
+    let server = prop_oneof![
+        "[a-z]{1,8}(\\.[a-z]{1,8}){0,2}",
+        addresses().prop_map(|address| address.ip().to_string())
+    ];
+    let tls = (server, pem("CERTIFICATE")).prop_map(|(server_name, ca)| UpstreamTls { server_name, ca });
+    let all = (names(), balancings(), times(), protocol, option::of(tls), limits());
+    all.prop_map(|(name, balancing, connect_timeout, protocol, tls, limits)| {
         Resource::Cluster(Cluster {
+            name,
             balancing,
             connect_timeout,
-            ..Cluster::new(name)
+            protocol,
+            tls,
+            limits,
         })
     })
 }
@@ -174,26 +217,126 @@ fn listeners() -> impl Strategy<Value = Resource> {
         IpNet::new(address.ip(), bits % (most + 1)).unwrap()
     });
     let hops = vec(hop, 0..4);
-    let all = (names(), addresses(), names(), times(), times(), hops);
-    all.prop_map(|(name, address, routes, header, idle, trusted_hops)| {
-        Resource::Listener(Listener {
-            header_timeout: header,
-            idle_timeout: idle,
-            trusted_hops,
-            ..Listener::new(name, address, routes)
+    let version = prop_oneof![Just(TlsVersion::Tls12), Just(TlsVersion::Tls13)];
+    let tls = (btree_set(names(), 1..4), version).prop_map(|(names, minimum)| ListenerTls {
+        certificates: names.into_iter().rev().collect(),
+        minimum,
+    });
+    let sockets = (names(), addresses(), option::of(tls));
+    let told = (
+        any::<bool>(),
+        option::of("x-[a-z0-9-]{1,100}"),
+        access_logs(),
+        option::of(tracings()),
+    );
+    let all = (sockets, any::<bool>(), names(), times(), times(), hops, told);
+    all.prop_map(
+        |((name, address, tls), http, target, header, idle, trusted_hops, told)| {
+            let mut listener = Listener::new(name, address, target.clone());
+            listener.idle_timeout = idle;
+            listener.tls = tls;
+            (
+                listener.forwarded,
+                listener.served_by,
+                listener.access_log,
+                listener.tracing,
+            ) = told;
+            if http {
+                listener.header_timeout = header;
+                listener.trusted_hops = trusted_hops;
+            } else {
+                listener.target = Target::Tcp(target);
+            }
+            Resource::Listener(listener)
+        },
+    )
+}
+
+fn access_logs() -> impl Strategy<Value = AccessLog> {
+    let format = prop_oneof![
+        Just(AccessLogFormat::Off),
+        Just(AccessLogFormat::Text),
+        Just(AccessLogFormat::Json)
+    ];
+    (format, 1u32..=1_000_000).prop_map(|(format, one_in)| AccessLog { format, one_in })
+}
+
+fn tracings() -> impl Strategy<Value = Tracing> {
+    (
+        "[a-z]{1,9}(\\.[a-z]{1,9}){0,2}",
+        1..=u16::MAX,
+        0..=Tracing::ALL,
+        "[!-~]{1,253}",
+    )
+        .prop_map(|(host, port, sampled, service)| Tracing {
+            collector: format!("http://{host}:{port}"),
+            sampled,
+            service,
         })
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    let all = (times(), option::of(times()), times(), times());
+    let all = all.prop_map(|(request, per_try, idle, tunnel_idle)| Timeouts {
+        request,
+        per_try,
+        idle,
+        tunnel_idle,
+    });
+    prop_oneof![Just(Timeouts::default()), all]
+}
+
+fn retries() -> impl Strategy<Value = Retry> {
+    let on = vec![RetryOn::Closed, RetryOn::GatewayError, RetryOn::Timeout];
+    let on = prop::sample::subsequence(on, 0..=3).prop_map(|on| on.into_iter().collect());
+    let statuses = btree_set(400u16..=599, 0..=Retry::MAX_STATUSES);
+    let all = (
+        1..=Retry::MAX_TRIES,
+        on,
+        statuses,
+        any::<bool>(),
+        0..=Retry::MAX_BODY,
+        0u8..=100,
+        millis(1, 10_000),
+    );
+    let all = all.prop_map(|(tries, on, statuses, any_method, body, budget, backoff)| Retry {
+        tries,
+        on,
+        statuses,
+        any_method,
+        body,
+        budget,
+        backoff,
+    });
+    prop_oneof![Just(Retry::default()), all]
+}
+
+fn bodies() -> impl Strategy<Value = Bodies> {
+    let most = || option::of(1u64..=1 << 40);
+    let all = (most(), most(), option::of(1..=Bodies::MAX_BUFFER));
+    all.prop_map(|(request_max, response_max, response_buffer)| Bodies {
+        request_max,
+        response_max,
+        response_buffer,
     })
 }
 
 fn tables() -> impl Strategy<Value = Resource> {
-    let fields = ("/[a-z/]{0,20}", names(), times(), option::of(route_keys()));
-    let route = fields.prop_map(|(prefix, cluster, request, hash_on)| Route {
-        timeouts: tenbin_model::Timeouts {
-            request,
-            ..tenbin_model::Timeouts::default()
-        },
+    let fields = (
+        "/[a-z/]{0,20}",
+        names(),
+        timeouts(),
+        retries(),
+        bodies(),
+        option::of(route_keys()),
+    );
+    let route = fields.prop_map(|(prefix, cluster, timeouts, retry, bodies, hash_on)| Route {
+        prefix,
+        cluster,
+        timeouts,
+        retry,
+        bodies,
         hash_on,
-        ..Route::new(prefix, cluster)
     });
     let domains = prop_oneof![Just("*".to_owned()), "[a-z]{1,8}(\\.[a-z]{1,8}){0,2}"];
     // Domains and names are unique in the table: one set, dealt out to hosts of one or two domains.
@@ -217,7 +360,14 @@ fn tables() -> impl Strategy<Value = Resource> {
 }
 
 fn resources() -> impl Strategy<Value = Resource> {
-    prop_oneof![clusters(), endpoint_sets(), listeners(), tables(), key_sets()]
+    prop_oneof![
+        clusters(),
+        endpoint_sets(),
+        listeners(),
+        tables(),
+        key_sets(),
+        certificates()
+    ]
 }
 
 proptest! {
@@ -311,9 +461,9 @@ fn table(prefix: &str, seconds: u64) -> RouteTable {
             name: "all".to_owned(),
             domains: vec!["*".to_owned()],
             routes: vec![Route {
-                timeouts: tenbin_model::Timeouts {
+                timeouts: Timeouts {
                     request: Duration::from_secs(seconds),
-                    ..tenbin_model::Timeouts::default()
+                    ..Timeouts::default()
                 },
                 ..Route::new(prefix, name("shop/hello/http"))
             }],
@@ -335,7 +485,10 @@ fn a_cluster_is_refused_by_the_field_that_is_wrong() {
     assert!(refused(|c| (c.lb_policy, c.metadata) = (99, None)).starts_with("lb_policy: \"99\""));
     assert!(refused(|c| c.name.clear()).starts_with("name: \"\""));
     assert!(refused(|c| c.cluster_discovery_type = None).starts_with("type: "));
-    assert!(refused(|c| c.transport_socket = Some(TransportSocket::default())).starts_with("transport_socket: "));
+    assert!(
+        refused(|c| c.transport_socket = Some(TransportSocket::default()))
+            .starts_with("transport_socket.typed_config: ")
+    );
     assert!(refused(|c| c.connect_timeout.as_mut().unwrap().seconds = -1).starts_with("connect_timeout: \"-1s 0ns\""));
     assert!(refused(|c| c.connect_timeout.as_mut().unwrap().seconds = i64::MAX).starts_with("connect_timeout: "));
     assert!(refused(|c| c.eds_cluster_config = None).starts_with("eds_cluster_config.eds_config: "));
@@ -601,11 +754,11 @@ fn another_way_to_tell_the_client_is_refused() {
 }
 
 #[test]
-fn a_listener_with_tls_or_a_filter_we_lack_is_refused() {
+fn a_listener_with_a_socket_or_a_filter_we_lack_is_refused() {
     let mut tls = listener();
     tls.filter_chains[0].transport_socket = Some(TransportSocket::default());
     let error = Listener::from_xds(&tls).unwrap_err();
-    assert_eq!(error.path, "filter_chains[0].transport_socket");
+    assert_eq!(error.path, "filter_chains[0].transport_socket.typed_config");
 
     let mut stranger = listener();
     with_manager(&mut stranger, |manager| {
@@ -668,7 +821,7 @@ fn a_route_table_is_refused_by_the_field_that_is_wrong() {
     let refused = |table: &RouteTable| RouteTable::from_xds(&table.to_xds()).unwrap_err().to_string();
     assert!(refused(&table("no-slash", 1)).starts_with("virtual_hosts[0].routes[0].match.prefix: \"no-slash\""));
     assert!(refused(&table("/", 0)).starts_with(
-        "virtual_hosts[0].routes[0].metadata.filter_metadata[tenbin.dev].response_timeout: \"0ns\" is not accepted"
+        "virtual_hosts[0].routes[0].metadata.filter_metadata[tenbin.dev].route.timeouts.request: \"0ns\" is not accepted"
     ));
     let mut twice = table("/", 1);
     twice.hosts.push(twice.hosts[0].clone());
@@ -680,13 +833,15 @@ fn a_route_table_is_refused_by_the_field_that_is_wrong() {
 }
 
 #[test]
-fn a_route_without_our_timeout_has_the_default() {
+fn a_route_without_our_metadata_has_the_defaults() {
     let mut xds = table("/", 5).to_xds();
     xds.virtual_hosts[0].routes[0].metadata = None;
     let read = RouteTable::from_xds(&xds).unwrap();
+    assert_eq!(read, table("/", 60));
     assert_eq!(
-        read.hosts[0].routes[0].timeouts.request,
-        tenbin_model::Timeouts::default().request
+        read.to_xds().virtual_hosts[0].routes[0].metadata,
+        None,
+        "and needs none"
     );
 }
 

@@ -1,5 +1,6 @@
 //! [`Balancing`] on the wire: the whole of it as one JSON text in our metadata, and the nearest standard fields besides, so that an
-//! Envoy on the same stream does something sensible. What the standard fields say in full needs no metadata.
+//! Envoy on the same stream does something sensible. What the standard fields say in full needs no metadata. Since a map has one key,
+//! what else of a cluster is ours alone, its limits, stands in the same text.
 //!
 //! The JSON is flat and read by name: a field not known is ignored, a value not known is refused by its path.
 
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::affinity::Wire as WireAffinity;
 use super::parts;
-use crate::{Affinity, Balancing, FieldError, HashTable, Policy, SlowStart, bounds};
+use super::resilience::LimitsWire;
+use crate::{Affinity, Balancing, FieldError, HashTable, Limits, Policy, SlowStart, bounds};
 
 /// The field of our metadata.
 const FIELD: &str = "balancing";
@@ -33,6 +35,8 @@ struct Wire {
     slow_start: Option<WireSlowStart>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     same_zone: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<LimitsWire>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -96,27 +100,28 @@ pub(super) fn to_bound(balancing: &Balancing) -> Option<ConsistentHashingLbConfi
 }
 
 /// Our metadata; none where the standard policy alone says the same.
-pub(super) fn to_metadata(balancing: &Balancing) -> Option<Metadata> {
-    if standard("", to_policy(balancing).into()).as_ref() == Ok(balancing) {
+pub(super) fn to_metadata(balancing: &Balancing, limits: &Limits) -> Option<Metadata> {
+    let limits = LimitsWire::of(limits);
+    if limits.is_none() && standard("", to_policy(balancing).into()).as_ref() == Ok(balancing) {
         return None;
     }
-    // Plain text and numbers always have a JSON form.
-    let text = serde_json::to_string(&Wire::of(balancing)).ok()?;
-    Some(parts::to_metadata(FIELD, text))
+    let wire = Wire {
+        limits,
+        ..Wire::of(balancing)
+    };
+    parts::to_json(FIELD, &wire)
 }
 
-/// Reads how a cluster is balanced.
+/// Reads how a cluster is balanced and limited.
 ///
 /// # Errors
 /// The first field that can't be accepted.
-pub(super) fn from_xds(xds: &XdsCluster) -> Result<Balancing, FieldError> {
-    let (path, text) = parts::from_metadata("metadata", xds.metadata.as_ref(), FIELD)?;
-    let Some(text) = text else {
-        return standard("lb_policy", xds.lb_policy);
-    };
-    let wire: Wire = serde_json::from_str(text)
-        .map_err(|error| FieldError::new(&path, error, "a JSON object of balancing options"))?;
-    wire.judge().map_err(|error| error.within(&path))
+pub(super) fn from_xds(xds: &XdsCluster) -> Result<(Balancing, Limits), FieldError> {
+    let (path, wire) = parts::from_json::<Option<Wire>>(xds.metadata.as_ref(), FIELD)?;
+    match wire {
+        Some(wire) => wire.judge().map_err(|error| error.within(&path)),
+        None => Ok((standard("lb_policy", xds.lb_policy)?, Limits::default())),
+    }
 }
 
 /// What a standard policy without more means.
@@ -156,17 +161,21 @@ impl Wire {
                 floor: slow.floor.into(),
             }),
             same_zone: balancing.same_zone,
+            limits: None,
         }
     }
 
-    fn judge(self) -> Result<Balancing, FieldError> {
+    fn judge(self) -> Result<(Balancing, Limits), FieldError> {
         let affinity = self.affinity.as_ref().map(WireAffinity::judge).transpose();
-        Ok(Balancing {
+        let limits = self.limits.as_ref().map(LimitsWire::judge).transpose();
+        let limits = limits.map_err(|error| error.within("limits"))?.unwrap_or_default();
+        let balancing = Balancing {
             policy: self.policy()?,
             affinity: affinity.map_err(|error| error.within("affinity"))?,
             slow_start: self.slow_start.map(|slow| slow.judge()).transpose()?,
             same_zone: self.same_zone,
-        })
+        };
+        Ok((balancing, limits))
     }
 
     fn policy(&self) -> Result<Policy, FieldError> {

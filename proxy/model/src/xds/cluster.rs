@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 };
 use envoy_types::pb::envoy::r#type::v3::Percent;
 
-use super::{balancing, parts};
+use super::{balancing, parts, upstream};
 use crate::{Cluster, FieldError, ResourceName};
 
 impl Cluster {
@@ -22,7 +22,10 @@ impl Cluster {
             connect_timeout: Some(parts::to_duration(self.connect_timeout)),
             lb_policy: balancing::to_policy(&self.balancing).into(),
             lb_config: balancing::to_config(&self.balancing),
-            metadata: balancing::to_metadata(&self.balancing),
+            metadata: balancing::to_metadata(&self.balancing, &self.limits),
+            circuit_breakers: upstream::to_breakers(&self.limits),
+            typed_extension_protocol_options: upstream::to_options(self.protocol),
+            transport_socket: self.tls.as_ref().map(upstream::to_socket),
             // Only with no endpoint ready may draining ones be picked; Envoy's default does so from half of them on.
             common_lb_config: Some(CommonLbConfig {
                 healthy_panic_threshold: Some(Percent { value: 1.0 }),
@@ -54,18 +57,21 @@ impl Cluster {
                 "none, or the cluster's own name",
             ));
         }
-        parts::unsupported("transport_socket", xds.transport_socket.is_some())?;
         parts::unsupported("transport_socket_matches", !xds.transport_socket_matches.is_empty())?;
         parts::unsupported("load_balancing_policy", xds.load_balancing_policy.is_some())?;
         parts::unsupported("lb_subset_config", xds.lb_subset_config.is_some())?;
+        let (balancing, limits) = balancing::from_xds(xds)?;
         Ok(Cluster {
-            balancing: balancing::from_xds(xds)?,
+            balancing,
+            limits,
+            protocol: upstream::from_options(&xds.typed_extension_protocol_options)?,
+            tls: xds.transport_socket.as_ref().map(upstream::from_socket).transpose()?,
             connect_timeout: parts::from_duration(
                 "connect_timeout",
                 xds.connect_timeout.as_ref(),
                 Cluster::DEFAULT_CONNECT_TIMEOUT,
             )?,
-            ..Cluster::new(name)
+            name,
         })
     }
 }

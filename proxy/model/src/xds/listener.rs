@@ -1,71 +1,45 @@
-//! [`Listener`] as `envoy.config.listener.v3.Listener`: one filter chain with the HTTP connection manager, its routes over the
-//! same stream, WebSocket upgrades allowed.
+//! [`Listener`] as `envoy.config.listener.v3.Listener`: one filter chain with one filter, which is the HTTP connection manager or the
+//! TCP proxy; TLS beside it, with certificates from the same stream.
 
-use std::net::SocketAddr;
-
-use envoy_types::pb::envoy::config::core::v3::{CidrRange, HttpProtocolOptions, TypedExtensionConfig};
+use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener as XdsListener};
-use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    RouteSpecifier, UpgradeConfig,
-};
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType as HttpConfigType;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, Rds,
-};
-use envoy_types::pb::envoy::extensions::http::original_ip_detection::xff::v3::{XffConfig, XffTrustedCidrs};
-use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration, UInt32Value};
-use ipnet::IpNet;
-use prost::{Message, Name};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
+use envoy_types::pb::google::protobuf::Any;
+use prost::Name;
 
-use super::parts;
-use crate::{FieldError, Listener, ResourceName, bounds};
+use super::options::{self, Wire};
+use super::{manager, parts, tls};
+use crate::{FieldError, Listener, ListenerTls, ResourceName, Target};
 
-/// Path of the connection manager in its listener.
-const MANAGER: &str = "filter_chains[0].filters[0].typed_config";
+/// Path of the filter in its listener.
+const FILTER: &str = "filter_chains[0].filters[0].typed_config";
+/// Path of TLS in its listener.
+const SOCKET: &str = "filter_chains[0].transport_socket.typed_config";
 
 impl Listener {
     /// This listener as Envoy knows it.
     pub fn to_xds(&self) -> XdsListener {
-        let manager = HttpConnectionManager {
-            stat_prefix: self.name.as_str().to_owned(),
-            route_specifier: Some(RouteSpecifier::Rds(Rds {
-                config_source: Some(parts::ads()),
-                route_config_name: match &self.target {
-                    crate::Target::Http(name) | crate::Target::Tcp(name) => name.as_str(),
-                }
-                .to_owned(),
-            })),
-            http_filters: vec![HttpFilter {
-                name: "envoy.filters.http.router".to_owned(),
-                config_type: Some(HttpConfigType::TypedConfig(pack(&Router::default()))),
-                ..HttpFilter::default()
-            }],
-            upgrade_configs: vec![UpgradeConfig {
-                upgrade_type: "websocket".to_owned(),
-                ..UpgradeConfig::default()
-            }],
-            request_headers_timeout: Some(parts::to_duration(self.header_timeout)),
-            common_http_protocol_options: Some(HttpProtocolOptions {
-                idle_timeout: Some(parts::to_duration(self.idle_timeout)),
-                ..HttpProtocolOptions::default()
-            }),
-            // A body and a tunnel may take as long as they like; Envoy's default ends them after five quiet minutes.
-            stream_idle_timeout: Some(ProtoDuration { seconds: 0, nanos: 0 }),
-            original_ip_detection_extensions: to_detection(&self.trusted_hops),
-            ..HttpConnectionManager::default()
+        let (name, config) = match &self.target {
+            Target::Http(routes) => (manager::NAME, parts::pack(&manager::to_xds(self, routes))),
+            Target::Tcp(cluster) => ("envoy.filters.network.tcp_proxy", parts::pack(&to_tcp(self, cluster))),
         };
+        let http = matches!(self.target, Target::Http(_));
         XdsListener {
             name: self.name.as_str().to_owned(),
             address: Some(parts::to_address(self.address)),
             filter_chains: vec![FilterChain {
                 filters: vec![Filter {
-                    name: "envoy.filters.network.http_connection_manager".to_owned(),
-                    config_type: Some(ConfigType::TypedConfig(pack(&manager))),
+                    name: name.to_owned(),
+                    config_type: Some(ConfigType::TypedConfig(config)),
                 }],
+                transport_socket: self.tls.as_ref().map(|tls| to_socket(tls, http)),
                 ..FilterChain::default()
             }],
+            metadata: Wire::of(self).and_then(|wire| parts::to_json(options::FIELD, &wire)),
             ..XdsListener::default()
         }
     }
@@ -87,118 +61,72 @@ impl Listener {
             "filter_chains[0].filter_chain_match",
             chain.filter_chain_match.is_some(),
         )?;
-        parts::unsupported("filter_chains[0].transport_socket", chain.transport_socket.is_some())?;
         let [filter] = chain.filters.as_slice() else {
             let count = chain.filters.len();
             return Err(FieldError::new("filter_chains[0].filters", count, "exactly one"));
         };
-        let manager = manager_from_xds(filter)?;
-        manager_fields(name, address, &manager).map_err(|e| e.within(MANAGER))
+        let Some(ConfigType::TypedConfig(config)) = &filter.config_type else {
+            return Err(parts::missing(FILTER, "an HttpConnectionManager or a TcpProxy"));
+        };
+        let mut listener = Listener::new(name.clone(), address, name);
+        listener.target = target(config, &mut listener)?;
+        let http = matches!(listener.target, Target::Http(_));
+        let socket = chain.transport_socket.as_ref();
+        listener.tls = socket.map(|socket| from_socket(socket, http)).transpose()?;
+        let (path, wire) = parts::from_json::<Wire>(xds.metadata.as_ref(), options::FIELD)?;
+        wire.judge(&mut listener).map_err(|error| error.within(&path))?;
+        Ok(listener)
     }
 }
 
-fn pack<M: Message + Name>(message: &M) -> Any {
-    Any {
-        type_url: M::type_url(),
-        value: message.encode_to_vec(),
+/// Where what is accepted goes; what else the filter says is put into `listener`.
+fn target(config: &Any, listener: &mut Listener) -> Result<Target, FieldError> {
+    if config.type_url == TcpProxy::type_url() {
+        let proxy: TcpProxy = parts::unpack(FILTER, config)?;
+        return from_tcp(&proxy, listener)
+            .map(Target::Tcp)
+            .map_err(|e| e.within(FILTER));
+    }
+    let manager: HttpConnectionManager = parts::unpack(FILTER, config)?;
+    let routes = manager::from_xds(&manager, listener).map_err(|e| e.within(FILTER))?;
+    Ok(Target::Http(routes))
+}
+
+fn to_tcp(listener: &Listener, cluster: &ResourceName) -> TcpProxy {
+    TcpProxy {
+        stat_prefix: listener.name.as_str().to_owned(),
+        idle_timeout: Some(parts::to_duration(listener.idle_timeout)),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.as_str().to_owned())),
+        ..TcpProxy::default()
     }
 }
 
-fn manager_from_xds(filter: &Filter) -> Result<HttpConnectionManager, FieldError> {
-    let Some(ConfigType::TypedConfig(any)) = &filter.config_type else {
-        return Err(parts::missing(MANAGER, "an HttpConnectionManager"));
+fn from_tcp(xds: &TcpProxy, listener: &mut Listener) -> Result<ResourceName, FieldError> {
+    let Some(ClusterSpecifier::Cluster(cluster)) = &xds.cluster_specifier else {
+        return Err(parts::missing("cluster", "the name of one cluster"));
     };
-    if any.type_url != HttpConnectionManager::type_url() {
-        let path = format!("{MANAGER}.type_url");
-        return Err(FieldError::new(path, &any.type_url, HttpConnectionManager::type_url()));
-    }
-    HttpConnectionManager::decode(any.value.as_slice())
-        .map_err(|error| FieldError::new(MANAGER, error, "an HttpConnectionManager"))
-}
-
-/// The listener whose connection manager this is.
-fn manager_fields(
-    name: ResourceName,
-    address: SocketAddr,
-    manager: &HttpConnectionManager,
-) -> Result<Listener, FieldError> {
-    let Some(RouteSpecifier::Rds(rds)) = &manager.route_specifier else {
-        return Err(parts::missing("rds", "a route table by name, from this stream"));
-    };
-    parts::from_ads("rds.config_source", rds.config_source.as_ref())?;
-    let routes = ResourceName::parse("rds.route_config_name", &rds.route_config_name)?;
-    for (i, filter) in manager.http_filters.iter().enumerate() {
-        let router =
-            matches!(&filter.config_type, Some(HttpConfigType::TypedConfig(any)) if any.type_url == Router::type_url());
-        // A filter that may be left out says so itself; any other could be what keeps a stranger out.
-        if !router && !filter.is_optional {
-            let path = format!("http_filters[{i}].name");
-            return Err(FieldError::new(path, &filter.name, "only the router"));
-        }
-    }
-    let header_timeout = parts::from_duration(
-        "request_headers_timeout",
-        manager.request_headers_timeout.as_ref(),
-        Listener::DEFAULT_HEADER_TIMEOUT,
+    parts::unsupported("tunneling_config", xds.tunneling_config.is_some())?;
+    parts::unsupported("metadata_match", xds.metadata_match.is_some())?;
+    listener.idle_timeout = parts::from_duration(
+        "idle_timeout",
+        xds.idle_timeout.as_ref(),
+        crate::Timeouts::default().tunnel_idle,
     )?;
-    let common = manager.common_http_protocol_options.as_ref();
-    let idle_timeout = parts::from_duration(
-        "common_http_protocol_options.idle_timeout",
-        common.and_then(|c| c.idle_timeout.as_ref()),
-        Listener::DEFAULT_IDLE_TIMEOUT,
-    )?;
-    Ok(Listener {
-        header_timeout,
-        idle_timeout,
-        trusted_hops: from_detection(&manager.original_ip_detection_extensions)?,
-        ..Listener::new(name, address, routes)
-    })
+    ResourceName::parse("cluster", cluster)
 }
 
-/// Whose `X-Forwarded-For` is believed, as Envoy knows it.
-fn to_detection(hops: &[IpNet]) -> Vec<TypedExtensionConfig> {
-    let range = |net: &IpNet| CidrRange {
-        address_prefix: net.addr().to_string(),
-        prefix_len: Some(UInt32Value {
-            value: net.prefix_len().into(),
-        }),
-    };
-    let config = XffConfig {
-        xff_trusted_cidrs: Some(XffTrustedCidrs {
-            cidrs: hops.iter().map(range).collect(),
-        }),
-        ..XffConfig::default()
-    };
-    let extension = TypedExtensionConfig {
-        name: "envoy.http.original_ip_detection.xff".to_owned(),
-        typed_config: Some(pack(&config)),
-    };
-    (!hops.is_empty()).then_some(extension).into_iter().collect()
+fn to_socket(tls: &ListenerTls, http: bool) -> TransportSocket {
+    let context = tls::to_downstream(tls, http);
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(parts::pack(&context))),
+    }
 }
 
-/// The trusted ranges. Any other way to tell the client's address is refused: to pass over it would take another client for it.
-fn from_detection(extensions: &[TypedExtensionConfig]) -> Result<Vec<IpNet>, FieldError> {
-    const PATH: &str = "original_ip_detection_extensions";
-    let extension = match extensions {
-        [] => return Ok(Vec::new()),
-        [one] => one,
-        more => return Err(FieldError::new(PATH, more.len(), "at most one")),
+fn from_socket(socket: &TransportSocket, http: bool) -> Result<ListenerTls, FieldError> {
+    let Some(transport_socket::ConfigType::TypedConfig(any)) = &socket.config_type else {
+        return Err(parts::missing(SOCKET, "a DownstreamTlsContext"));
     };
-    let path = format!("{PATH}[0].typed_config");
-    let wrong = |value: &str| FieldError::new(&path, value, "an XffConfig with xff_trusted_cidrs");
-    let config = match &extension.typed_config {
-        Some(any) if any.type_url == XffConfig::type_url() => {
-            XffConfig::decode(any.value.as_slice()).map_err(|error| wrong(&error.to_string()))?
-        }
-        other => return Err(wrong(other.as_ref().map_or("", |any| &any.type_url))),
-    };
-    let Some(trusted) = config.xff_trusted_cidrs.filter(|_| config.xff_num_trusted_hops == 0) else {
-        return Err(wrong("(other fields)"));
-    };
-    let text = |range: &CidrRange| match &range.prefix_len {
-        Some(length) => format!("{}/{}", range.address_prefix, length.value),
-        None => format!("{}/0", range.address_prefix),
-    };
-    let ranges: Vec<String> = trusted.cidrs.iter().map(text).collect();
-    bounds::trusted_hops(&format!("{path}.xff_trusted_cidrs.cidrs"), &ranges)
+    let context: DownstreamTlsContext = parts::unpack(SOCKET, any)?;
+    tls::from_downstream(&context, http).map_err(|e| e.within(SOCKET))
 }

@@ -7,10 +7,14 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::core::v3::socket_address::{PortSpecifier, Protocol};
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, AggregatedConfigSource, ApiVersion, ConfigSource, Metadata, SocketAddress, address,
+    Address, AggregatedConfigSource, ApiVersion, ConfigSource, DataSource, Metadata, SocketAddress, address,
+    data_source,
 };
 use envoy_types::pb::google::protobuf::value::Kind as ValueKind;
-use envoy_types::pb::google::protobuf::{Duration as ProtoDuration, Struct, Value};
+use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration, Struct, Value};
+use prost::{Message, Name};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::METADATA;
 use crate::{FieldError, bounds};
@@ -31,6 +35,45 @@ pub(super) fn unsupported(path: &str, present: bool) -> Result<(), FieldError> {
     } else {
         Ok(())
     }
+}
+
+/// A message within a message.
+pub(super) fn pack<M: Message + Name>(message: &M) -> Any {
+    Any {
+        type_url: M::type_url(),
+        value: message.encode_to_vec(),
+    }
+}
+
+/// Reads what [`pack`] writes.
+pub(super) fn unpack<M: Message + Name + Default>(path: &str, any: &Any) -> Result<M, FieldError> {
+    if any.type_url != M::type_url() {
+        return Err(FieldError::new(
+            format!("{path}.type_url"),
+            &any.type_url,
+            M::type_url(),
+        ));
+    }
+    M::decode(any.value.as_slice())
+        .map_err(|error| FieldError::new(path, error, format!("a message of type {}", M::NAME)))
+}
+
+/// Text in the resource itself.
+pub(super) fn to_inline(text: &str) -> DataSource {
+    DataSource {
+        specifier: Some(data_source::Specifier::InlineString(text.to_owned())),
+        ..DataSource::default()
+    }
+}
+
+/// Reads text in the resource itself; errors never show it.
+pub(super) fn from_inline(path: &str, source: Option<&DataSource>) -> Result<String, FieldError> {
+    let text = match source.and_then(|source| source.specifier.as_ref()) {
+        Some(data_source::Specifier::InlineString(text)) => Some(text.clone()),
+        Some(data_source::Specifier::InlineBytes(bytes)) => String::from_utf8(bytes.clone()).ok(),
+        _ => None,
+    };
+    text.ok_or_else(|| missing(path, "inline PEM"))
 }
 
 pub(super) fn to_duration(value: Duration) -> ProtoDuration {
@@ -140,6 +183,30 @@ pub(super) fn from_metadata<'a>(
         None => Ok((path, None)),
         Some(Some(ValueKind::StringValue(text))) => Ok((path, Some(text))),
         Some(_) => Err(FieldError::new(path, "(not text)", "text")),
+    }
+}
+
+/// Our metadata with a value as JSON in its one field.
+pub(super) fn to_json(key: &str, value: &impl Serialize) -> Option<Metadata> {
+    // Plain text, numbers and switches always have a JSON form.
+    serde_json::to_string(value).ok().map(|text| to_metadata(key, text))
+}
+
+/// The value that stands as JSON in a field of our metadata, with the path of the field; the default where it is not there.
+///
+/// # Errors
+/// The field holds something other than a JSON object of that shape.
+pub(super) fn from_json<T: DeserializeOwned + Default>(
+    value: Option<&Metadata>,
+    key: &str,
+) -> Result<(String, T), FieldError> {
+    let (path, text) = from_metadata("metadata", value, key)?;
+    let Some(text) = text else {
+        return Ok((path, T::default()));
+    };
+    match serde_json::from_str(text) {
+        Ok(value) => Ok((path, value)),
+        Err(error) => Err(FieldError::new(path, error, "a JSON object of options")),
     }
 }
 

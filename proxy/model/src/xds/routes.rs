@@ -1,8 +1,7 @@
-//! [`RouteTable`] as `envoy.config.route.v3.RouteConfiguration`. Envoy's route timeout covers the whole response, so it is off;
-//! ours, to the headers of the response, rides in our metadata.
+//! [`RouteTable`] as `envoy.config.route.v3.RouteConfiguration`. Envoy's route timeout covers the whole response, so it is off; ours,
+//! and all of a route's timeouts, retries and bodies, ride in our metadata, with what an Envoy has for them beside.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::hash_policy::{
@@ -15,11 +14,12 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::google::protobuf::Duration as ProtoDuration;
 
-use super::parts;
-use crate::{FieldError, HashKey, ResourceName, Route, RouteTable, Timeouts, VirtualHost, bounds};
+use super::resilience::RouteWire;
+use super::{parts, retry};
+use crate::{FieldError, HashKey, ResourceName, Route, RouteTable, VirtualHost, bounds};
 
-/// The field of our metadata with a route's response timeout, in the text form of protobuf durations: `60s`, `0.250000000s`.
-const RESPONSE_TIMEOUT: &str = "response_timeout";
+/// The field of our metadata.
+const FIELD: &str = "route";
 
 impl RouteTable {
     /// This table as Envoy knows it.
@@ -120,13 +120,12 @@ impl Route {
             action: Some(Action::Route(RouteAction {
                 cluster_specifier: Some(ClusterSpecifier::Cluster(self.cluster.as_str().to_owned())),
                 timeout: Some(ProtoDuration { seconds: 0, nanos: 0 }),
+                idle_timeout: Some(parts::to_duration(retry::to_idle(&self.timeouts))),
+                retry_policy: retry::to_policy(&self.retry, &self.timeouts),
                 hash_policy: self.hash_on.iter().map(to_hash_policy).collect(),
                 ..RouteAction::default()
             })),
-            metadata: Some(parts::to_metadata(
-                RESPONSE_TIMEOUT,
-                parts::to_text(self.timeouts.request),
-            )),
+            metadata: RouteWire::of(self).and_then(|wire| parts::to_json(FIELD, &wire)),
             ..XdsRoute::default()
         }
     }
@@ -164,26 +163,17 @@ impl Route {
             || action.path_rewrite_policy.is_some()
             || action.host_rewrite_specifier.is_some();
         parts::unsupported("route (a rewrite)", rewrites)?;
-        let (path, text) = parts::from_metadata("metadata", xds.metadata.as_ref(), RESPONSE_TIMEOUT)?;
+        let (path, wire) = parts::from_json::<RouteWire>(xds.metadata.as_ref(), FIELD)?;
+        let (timeouts, retry, bodies) = wire.judge().map_err(|error| error.within(&path))?;
         Ok(Route {
-            timeouts: Timeouts {
-                request: request_timeout(&path, text)?,
-                ..Timeouts::default()
-            },
+            prefix: bounds::prefix("match.prefix", prefix)?,
+            cluster: ResourceName::parse("route.cluster", cluster)?,
+            timeouts,
+            retry,
+            bodies,
             hash_on: action.hash_policy.first().and_then(from_hash_policy),
-            ..Route::new(
-                bounds::prefix("match.prefix", prefix)?,
-                ResourceName::parse("route.cluster", cluster)?,
-            )
         })
     }
-}
-
-fn request_timeout(path: &str, text: Option<&str>) -> Result<Duration, FieldError> {
-    let Some(text) = text else {
-        return Ok(Timeouts::default().request);
-    };
-    bounds::timeout(path, parts::from_text(path, text)?)
 }
 
 /// The pseudo-header by which an Envoy hashes the path, its query included.
