@@ -36,10 +36,10 @@ mod young;
 mod zones;
 
 pub use balancer::Balancer;
-pub use fleet::Fleet;
+pub use fleet::{Charge, Fleet};
 pub use hash::hash_key;
 pub use least::FULL_SCAN;
-pub use load::{Charge, Load, Open, Outcome};
+pub use load::{Load, Open, Outcome};
 pub use pick::{Ask, Home, Pick, Reason, Tried};
 pub use rng::Rng;
 pub use settings::{Hash, Member, Policy, Role, Settings, SlowStart, Table};

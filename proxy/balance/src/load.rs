@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::average::Average;
+use crate::fleet::Charge;
 use crate::peak::Peak;
 use crate::waiting::Waiting;
 use crate::young::{Ticket, Young};
@@ -40,17 +41,6 @@ pub struct Load {
     /// When the last answer came, in milliseconds modulo 2³².
     answered: AtomicU32,
     skip: Skip,
-    /// How often it began to be left out, by [`Charge`].
-    convictions: [AtomicU32; 2],
-}
-
-/// What an endpoint is left out for, besides that it can't be connected to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Charge {
-    /// It failed too often in a row.
-    Failing,
-    /// Requests waited for too long, and too many in a row.
-    Hanging,
 }
 
 /// What binds a request to an endpoint.
@@ -116,11 +106,6 @@ impl Load {
     /// Requests that were ever sent there.
     pub fn picks(&self) -> u64 {
         self.counts.load(Relaxed) >> Self::OPEN_BITS
-    }
-
-    /// How often it began to be left out for this.
-    pub fn convictions(&self, charge: Charge) -> u32 {
-        self.convictions[charge as usize].load(Relaxed)
     }
 
     /// Whether it is left out.
@@ -292,7 +277,7 @@ impl Load {
             return false;
         }
         if self.skip.convicted(now) {
-            self.convictions[charge as usize].fetch_add(1, Relaxed);
+            self.fleet.charge(charge);
         } else {
             self.fleet.acquit();
         }

@@ -10,7 +10,7 @@ use tenbin_balance::{Balancer, Fleet, Member, Rng, Role, Time};
 use tenbin_model::{Balancing, EndpointId, EndpointState, ResourceName};
 
 use super::settings::{to_member, to_settings};
-use super::{Bootstrap, ClusterStats, EndpointStats};
+use super::{Bootstrap, EndpointStats};
 use crate::affinity::Affinity;
 
 /// Endpoints that answer alike.
@@ -24,8 +24,6 @@ pub struct Cluster {
     pub balancing: Balancing,
     /// What binds requests to its endpoints.
     pub affinity: Affinity,
-    /// Its counters: the same for as long as it is known.
-    pub stats: Arc<ClusterStats>,
     /// Whether anybody told us of it: without that, it is the app beside us alone.
     told: bool,
     /// In the order of the balancer's members.
@@ -132,7 +130,6 @@ impl Cluster {
         Some(Cluster {
             name: name.clone(),
             connect_timeout: settings.map_or(tenbin_model::Cluster::DEFAULT_CONNECT_TIMEOUT, |s| s.connect_timeout),
-            stats: before.map(|before| Arc::clone(&before.stats)).unwrap_or_default(),
             affinity: Affinity::new(balancing.affinity.as_ref(), name, keys),
             // Who comes after the app beside us had been alone may have been ready for long, and is not eased in.
             balancer: match before.filter(|before| before.told) {

@@ -23,7 +23,7 @@ pub(crate) use path::canonical;
 pub use router::{Match, Router};
 pub use snapshot::{Listener, Routed, Snapshot};
 pub(crate) use stats::count;
-pub use stats::{ClusterStats, EndpointStats, Handshake, Histogram, OpenUpstream, PortStats};
+pub use stats::{EndpointStats, Histogram, OpenUpstream, PortStats};
 
 /// The newest snapshot, shared by all threads.
 #[derive(Debug)]

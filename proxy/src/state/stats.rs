@@ -1,12 +1,11 @@
 //! What is counted where requests pass: atomics, found at snapshot time, so that counting a request looks nothing up.
 //! How they are shown is the business of `metrics` and `admin`.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenbin_balance::{Fleet, Load, Reason, Status, Time};
+use tenbin_balance::{Charge, Fleet, Load, Reason, Status, Time};
 
 use crate::affinity::Outcome;
 use crate::serve::error::Failure;
@@ -46,109 +45,6 @@ pub struct PortStats {
     pub malformed: AtomicU64,
     /// Client connections closed because the headers of a request took too long.
     pub header_timeouts: AtomicU64,
-    /// TLS handshakes with clients by how they went, by [`Handshake`].
-    pub handshakes: [AtomicU64; Handshake::ALL.len()],
-}
-
-/// Counters of one cluster; they live as long as it is known.
-#[derive(Debug, Default)]
-pub struct ClusterStats {
-    /// Requests that wait because a limit is reached.
-    pub waiting: AtomicU64,
-    /// Requests that ever waited.
-    pub waited: AtomicU64,
-    /// Requests refused because too many waited.
-    pub overflows: AtomicU64,
-    /// Requests refused because they had waited for too long.
-    pub wait_timeouts: AtomicU64,
-    /// Requests sent again.
-    pub retries: AtomicU64,
-    /// Requests that were not sent again because the budget of retries was used up.
-    pub retries_denied: AtomicU64,
-    /// TLS handshakes with endpoints by how they went, by [`Handshake`].
-    pub handshakes: [AtomicU64; Handshake::ALL.len()],
-}
-
-/// How a TLS handshake went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handshake {
-    /// In full.
-    Full,
-    /// A former session went on.
-    Resumed,
-    /// It took too long.
-    Timeout,
-    /// The other side closed the connection.
-    Closed,
-    /// What came was not TLS.
-    NotTls,
-    /// There was no version, cipher or protocol that both sides speak.
-    Incompatible,
-    /// The certificate was not accepted: by us, or by the other side as its alert says.
-    Certificate,
-    /// Anything else.
-    Other,
-}
-
-impl Handshake {
-    /// Each of them; its place here is its place in the counters.
-    pub const ALL: [Handshake; 8] = [
-        Handshake::Full,
-        Handshake::Resumed,
-        Handshake::Timeout,
-        Handshake::Closed,
-        Handshake::NotTls,
-        Handshake::Incompatible,
-        Handshake::Certificate,
-        Handshake::Other,
-    ];
-
-    /// Its name in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Handshake::Full => "full",
-            Handshake::Resumed => "resumed",
-            Handshake::Timeout => "timeout",
-            Handshake::Closed => "closed",
-            Handshake::NotTls => "not_tls",
-            Handshake::Incompatible => "incompatible",
-            Handshake::Certificate => "certificate",
-            Handshake::Other => "other",
-        }
-    }
-
-    /// Why a handshake failed, by what rustls or the socket said.
-    pub fn failed(error: &io::Error) -> Self {
-        use rustls::{AlertDescription as Alert, Error};
-        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-        match tls {
-            None => match error.kind() {
-                io::ErrorKind::TimedOut => Handshake::Timeout,
-                io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe => Handshake::Closed,
-                _ => Handshake::Other,
-            },
-            Some(Error::InvalidMessage(_)) => Handshake::NotTls,
-            Some(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => Handshake::Incompatible,
-            Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => Handshake::Certificate,
-            Some(Error::AlertReceived(alert)) => match alert {
-                Alert::BadCertificate
-                | Alert::UnsupportedCertificate
-                | Alert::CertificateRevoked
-                | Alert::CertificateExpired
-                | Alert::CertificateUnknown
-                | Alert::CertificateRequired
-                | Alert::UnknownCA => Handshake::Certificate,
-                Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::NoApplicationProtocol => {
-                    Handshake::Incompatible
-                }
-                _ => Handshake::Other,
-            },
-            Some(_) => Handshake::Other,
-        }
-    }
 }
 
 /// Counters of one endpoint; kept by its identity as long as it lives or has open requests.
@@ -159,15 +55,13 @@ pub struct EndpointStats {
     /// Connections opened.
     pub connections: AtomicU64,
     /// Connections that are open now.
-    pub open: AtomicU64,
+    pub open_connections: AtomicU32,
     /// Of those, the ones that nobody uses, as of the last sweep of each worker's pool.
     pub idle: AtomicU64,
     /// Requests sent over a connection that another had used before.
     pub reused: AtomicU64,
     /// Connections that could not be opened.
     pub connect_failures: AtomicU64,
-    /// Times it began to be left out because it could not be connected to. Those for its answers, or their lack, are its [`Load`]'s.
-    pub unreachable: AtomicU64,
 }
 
 impl EndpointStats {
@@ -176,18 +70,17 @@ impl EndpointStats {
         EndpointStats {
             load: Arc::new(Load::new(fleet)),
             connections: AtomicU64::new(0),
-            open: AtomicU64::new(0),
+            open_connections: AtomicU32::new(0),
             idle: AtomicU64::new(0),
             reused: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
-            unreachable: AtomicU64::new(0),
         }
     }
 
     /// A connection was opened; it counts as open while the guard lives.
     pub fn opened(self: &Arc<Self>) -> OpenUpstream {
         count(&self.connections);
-        count(&self.open);
+        self.open_connections.fetch_add(1, Relaxed);
         OpenUpstream(Arc::clone(self))
     }
 
@@ -195,7 +88,7 @@ impl EndpointStats {
     pub fn unreachable(&self, now: Time) {
         let skip = self.load.skip();
         if skip.status(now) != Status::Skipped {
-            count(&self.unreachable);
+            self.load.fleet().charge(Charge::Unreachable);
         }
         skip.failed(now);
         count(&self.connect_failures);
@@ -209,7 +102,7 @@ pub struct OpenUpstream(Arc<EndpointStats>);
 
 impl Drop for OpenUpstream {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.0.open_connections.fetch_sub(1, Relaxed);
     }
 }
 
@@ -253,29 +146,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_of_handshakes_agree() {
-        for (place, handshake) in Handshake::ALL.into_iter().enumerate() {
-            assert_eq!(handshake as usize, place);
-        }
-        let tls = |error: rustls::Error| Handshake::failed(&io::Error::new(io::ErrorKind::InvalidData, error));
-        assert_eq!(
-            tls(rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA)),
-            Handshake::Certificate
-        );
-        assert_eq!(tls(rustls::Error::NoApplicationProtocol), Handshake::Incompatible);
-        assert_eq!(
-            Handshake::failed(&io::ErrorKind::UnexpectedEof.into()),
-            Handshake::Closed
-        );
-    }
-
-    #[test]
     fn a_connection_counts_while_it_lives() {
         let stats = Arc::new(EndpointStats::new(&Arc::default()));
         let open = stats.opened();
-        assert_eq!(stats.open.load(Relaxed), 1);
+        assert_eq!(stats.open_connections.load(Relaxed), 1);
         drop(open);
-        assert_eq!((stats.open.load(Relaxed), stats.connections.load(Relaxed)), (0, 1));
+        assert_eq!(
+            (stats.open_connections.load(Relaxed), stats.connections.load(Relaxed)),
+            (0, 1)
+        );
     }
 
     #[test]
@@ -285,7 +164,7 @@ mod tests {
             stats.unreachable(Time::default());
         }
         assert_eq!(stats.connect_failures.load(Relaxed), 3);
-        assert_eq!(stats.unreachable.load(Relaxed), 1);
+        assert_eq!(stats.load.fleet().charges(Charge::Unreachable), 1);
     }
 
     #[test]
