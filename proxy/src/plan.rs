@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use tenbin_model::{AccessLogFormat, EndpointId, Update};
 
+use crate::certificates::CertificateFiles;
 use crate::config::{self, LogFormat, Switch};
 use crate::state::Bootstrap;
 use crate::xds::client::ClientConfig;
@@ -21,6 +22,8 @@ pub struct Plan {
     pub bootstrap: Bootstrap,
     /// The first update, from a file.
     pub first: Option<Update>,
+    /// The files of the certificates in it.
+    pub certificates: Vec<CertificateFiles>,
     /// Where more come from.
     pub stream: Option<StreamPlan>,
     /// The status port.
@@ -75,6 +78,7 @@ impl Plan {
         Ok(Plan {
             bootstrap,
             first: None,
+            certificates: Vec::new(),
             stream,
             status: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, sidecar.status_port))),
             admin: Some(sidecar.admin_socket()),
@@ -114,6 +118,7 @@ impl Plan {
                 ports: Vec::new(),
             },
             first: None,
+            certificates: Vec::new(),
             stream: None,
             status: None,
             admin: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use rustls::{ProtocolVersion, ServerConnection};
 use tenbin_balance::{Reason, Time};
 use tenbin_model::{AccessLogFormat, Listener};
 
@@ -42,6 +43,8 @@ pub struct Record {
     pub host: Option<HeaderValue>,
     /// The protocol it came by.
     pub version: Version,
+    /// What its connection agreed on, where that is TLS.
+    pub tls: Option<Arc<TlsSeen>>,
     /// Its id.
     pub request_id: Option<HeaderValue>,
     /// When its headers were there.
@@ -87,6 +90,28 @@ pub struct Try {
     pub span: SpanId,
 }
 
+/// What was agreed on in a TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSeen {
+    /// The version, as `TLSv1.3`.
+    pub version: &'static str,
+    /// The name that was asked for (SNI).
+    pub sni: Option<String>,
+}
+
+impl TlsSeen {
+    /// What a connection agreed on.
+    pub fn of(connection: &ServerConnection) -> Self {
+        TlsSeen {
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            sni: connection.server_name().map(str::to_owned),
+        }
+    }
+}
+
 impl Record {
     /// What is known of a request when it begins.
     pub fn begin<B>(
@@ -106,6 +131,7 @@ impl Record {
             uri: request.uri().clone(),
             host: request.headers().get(HOST).cloned(),
             version: request.version(),
+            tls: None,
             request_id: request_id(request.headers()),
             began,
             duration: Duration::ZERO,
@@ -120,11 +146,6 @@ impl Record {
             tries: Vec::new(),
             trace: None,
         }
-    }
-
-    /// It is sent with these headers: where its id was made here, it is among them now.
-    pub fn sends(&mut self, headers: &HeaderMap) {
-        self.request_id = request_id(headers).or(self.request_id.take());
     }
 
     /// It is tried on an endpoint; the try before is over.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use prometheus_client::registry::Registry;
+use tenbin_model::Certificate;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,7 @@ use tokio::time::{interval, sleep};
 use tracing::{error, info, warn};
 
 use crate::access_log::{AccessLog, Lines};
+use crate::certificates::{self, CertificateFiles};
 use crate::clock::Clock;
 use crate::drain::drain;
 use crate::lifecycle::Lifecycle;
@@ -50,11 +52,18 @@ struct Control {
     shared: Shared,
     workers: Vec<JoinHandle<io::Result<()>>>,
     stream: Option<Stream>,
+    files: Files,
     status: Option<(Socket, Handler)>,
     admin: Option<(Socket, Handler)>,
     access_log: (AccessLog, Lines),
     spans: (Spans, Exporter),
     instance: String,
+}
+
+/// The files of certificates, and what was in them at the start.
+struct Files {
+    files: Vec<CertificateFiles>,
+    known: Vec<Certificate>,
 }
 
 /// What the stream's task has.
@@ -83,6 +92,7 @@ pub fn run(plan: Plan, log_level: LogLevel) -> anyhow::Result<()> {
         shared,
         workers,
         stream,
+        files,
         status,
         admin,
         access_log: (access_log, lines),
@@ -95,7 +105,7 @@ pub fn run(plan: Plan, log_level: LogLevel) -> anyhow::Result<()> {
         let mut local = std::pin::pin!(local);
         let outcome = tokio::select! {
             _ = &mut local => bail!("the control thread's servers ended"),
-            () = follow(stream, &shared) => bail!("the stream's task ended"),
+            () = follow(stream, files, &shared) => bail!("the stream's task ended"),
             outcome = live(&shared, &workers, drain) => outcome,
         };
         spans.flush();
@@ -134,6 +144,10 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         clock: Clock::start(),
         updated: Arc::default(),
         fd_limit: descriptors.now,
+    };
+    let files = Files {
+        known: plan.first.as_ref().map(certificates::of).unwrap_or_default(),
+        files: plan.certificates,
     };
     if let Some(update) = plan.first {
         shared.state.apply(update, shared.clock.now(), seed());
@@ -178,6 +192,7 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         shared,
         workers,
         stream,
+        files,
         status: status_socket.map(|socket| (socket, status::handler(registry))),
         admin: admin_socket.map(|socket| (socket, admin::handler(process))),
         access_log: (access_log, lines),
@@ -275,11 +290,15 @@ async fn write_lines(lines: Lines) {
     std::future::pending::<()>().await;
 }
 
-/// Takes changes from the stream and puts them in use, one after the other, then has them saved; waits for ever where there is
-/// no stream.
-async fn follow(stream: Option<Stream>, shared: &Shared) {
+/// Takes changes from the stream and puts them in use, one after the other, then has them saved; where there is no stream, those of
+/// certificates in files.
+async fn follow(stream: Option<Stream>, files: Files, shared: &Shared) {
     let Some(stream) = stream else {
-        return std::future::pending().await;
+        let apply = |update| {
+            shared.state.apply(update, shared.clock.now(), seed());
+            shared.updated.set(shared.clock.now());
+        };
+        return certificates::follow(files.files, files.known, apply).await;
     };
     let (changes, mut waiting) = mpsc::channel(WAITING_UPDATES);
     let (newest, unsaved) = watch::channel(None);

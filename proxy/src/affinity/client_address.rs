@@ -27,6 +27,12 @@ impl TrustedHops {
         &self.0
     }
 
+    /// Whether what the peer at `address` says is believed.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
     /// The address of the client whose request came from `peer` with `headers`: the peer, unless it is trusted; then, from the nearest
     /// entry on (the last of the last line), the first that is not, or the last that is. What is no address ends the search, as do
     /// [`MAX_HOPS`]; the one before it is the client then. An IPv4 address mapped into IPv6 is given as IPv4.
@@ -36,7 +42,7 @@ impl TrustedHops {
             return client;
         }
         for entry in entries(headers).take(MAX_HOPS) {
-            if !self.0.iter().any(|network| network.contains(&client)) {
+            if !self.trusts(client) {
                 break;
             }
             match entry {

@@ -89,6 +89,14 @@ impl Affinity {
         }
     }
 
+    /// What a connection without requests brought: who opened it.
+    pub fn bond_connection(&self, client: IpAddr) -> Bond {
+        match self {
+            Affinity::Hash(key @ HashKey::SourceIp { .. }) => Bond::Key(key::hash(key, &Request::new(()), || client)),
+            Affinity::None | Affinity::Hash(_) | Affinity::Cookie(_) => Bond::None,
+        }
+    }
+
     /// What `request` brought. `client` finds out who sent it, `now` the time of day; each is asked only where it matters.
     pub fn bond<B>(
         &self,

@@ -8,6 +8,7 @@ use tenbin_balance::Reason;
 
 use super::out::Out;
 use crate::affinity::Outcome;
+use crate::serve::Refused;
 use crate::serve::error::Failure;
 use crate::state::Listener;
 
@@ -56,11 +57,27 @@ pub(super) fn write(out: &mut Out<'_>, listeners: &[Arc<Listener>]) -> fmt::Resu
     });
     out.counters("picks", "Picks by their reason", reasons)?;
 
+    let refused = listeners.iter().flat_map(|listener| {
+        let counts = Refused::ALL.iter().zip(&listener.stats.handshake_failures);
+        counts.map(|(reason, n)| {
+            (
+                [("listener", listener.name.as_str()), ("reason", reason.name())],
+                n.load(Relaxed),
+            )
+        })
+    });
+    out.counters("tls_handshake_failures", "TLS handshakes that failed", refused)?;
+
     let by = |value: fn(&Listener) -> &AtomicU64| {
         listeners
             .iter()
             .map(move |l| ([("listener", l.name.as_str())], value(l).load(Relaxed)))
     };
+    out.counters(
+        "tls_handshakes",
+        "TLS handshakes carried out",
+        by(|l| &l.stats.handshakes),
+    )?;
     out.counters(
         "received_bytes",
         "Bytes of bodies and tunnels from clients",

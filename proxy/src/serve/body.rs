@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -13,6 +13,7 @@ use tenbin_balance::Time;
 use super::connection::{Busy, Connection};
 use super::error::Failure;
 use super::exchange::Exchange;
+use super::expect::Gate;
 use crate::clock::Clock;
 use crate::upstream::Lease;
 
@@ -20,6 +21,8 @@ use crate::upstream::Lease;
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
+    /// What it waits for, where the client waits to be told to go on.
+    gate: Option<Gate>,
     upload: Option<Rc<Upload>>,
     /// Its connection is busy until the body ends, even where the response ended before.
     busy: Option<Busy>,
@@ -50,19 +53,21 @@ impl RequestBody {
     pub fn empty() -> Self {
         RequestBody {
             incoming: None,
+            gate: None,
             upload: None,
             busy: None,
         }
     }
 
-    /// The client's body.
-    pub(super) fn new(incoming: Incoming, connection: &Rc<Connection>) -> Self {
+    /// The client's body, behind a gate where there is one.
+    pub(super) fn new(incoming: Incoming, connection: &Rc<Connection>, gate: Option<Gate>) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
         let (clock, ended) = (connection.worker.clock, Cell::new(None));
         RequestBody {
             incoming: Some(incoming),
+            gate,
             upload: Some(Rc::new(Upload {
                 clock,
                 ended,
@@ -92,6 +97,10 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(gate) = &mut self.gate {
+            ready!(gate.poll_open(cx));
+            self.gate = None;
+        }
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(None);
         };

@@ -1,5 +1,5 @@
-//! One client connection: drives HTTP on it, holds its time limits, closes it, and turns it into a tunnel when it was upgraded.
-//! What a request means is not its business. A client that closes its sending side while a request is open is taken to have left, as most
+//! One client connection: finds out what is spoken on it (`opening`), drives HTTP/1 on it, holds its time limits, closes it, and turns it
+//! into a tunnel when it was upgraded. HTTP/2 and plain TCP have their own drivers. What a request means is not its business. A client that closes its sending side while a request is open is taken to have left, as most
 //! proxies take it: who has given up must not keep an endpoint working.
 
 use std::cell::{Cell, RefCell};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::HeaderMap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tenbin_balance::Time;
@@ -20,11 +21,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tracing::debug;
 
-use super::io::{Counted, IoCounts};
-use super::request;
+use super::forwarding::Peer;
+use super::io::{Counted, CountedIo, IoCounts};
+use super::opening::{self, Opened, Speaks};
 use super::tunnel::Tunnel;
 use super::worker::WorkerContext;
+use super::{headers, http2, interim, request, tcp};
 use crate::lifecycle::Slot;
+use crate::record::TlsSeen;
 use crate::state::{Listener, PortStats};
 
 /// How long a connection that we closed is still read from, so that what the client is sending does not wipe out our last response.
@@ -42,6 +46,15 @@ pub(super) struct Connection {
     pub(super) listener: usize,
     /// Who is at the other end.
     pub(super) client: SocketAddr,
+    /// What was agreed on with it, where it speaks TLS.
+    pub(super) tls: Option<Arc<TlsSeen>>,
+    /// What endpoints are told of that.
+    pub(super) peer: Peer,
+    /// How many streams it had, where it speaks HTTP/2.
+    pub(super) streams: http2::Streams,
+    speaks: Speaks,
+    /// Whether a response asked the client to go, where that takes more than a header.
+    told_to_go: Cell<bool>,
     counts: Arc<IoCounts>,
     phase: Cell<Phase>,
     /// What keeps it busy: a request, its body.
@@ -102,6 +115,41 @@ impl Connection {
         self.tunnel.replace(Some(tunnel));
     }
 
+    /// The tunnel that the last request became, if it did.
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
+    /// Asks the client, with the response that has these headers, to go elsewhere with its next requests.
+    pub(super) fn say_close(&self, headers: &mut HeaderMap) {
+        match self.speaks {
+            Speaks::Http2 => self.told_to_go.set(true),
+            Speaks::Http1 | Speaks::Tcp => headers::say_close(headers),
+        }
+    }
+
+    /// Whether a response asked the client to go.
+    pub(super) fn is_told_to_go(&self) -> bool {
+        self.told_to_go.get()
+    }
+
+    /// A random number, for what need not be secret.
+    pub(super) fn random(&self) -> u64 {
+        self.worker.rng.borrow_mut().next_u64()
+    }
+
+    /// Since when there is no stream, once the `preface` of so many bytes came.
+    pub(super) fn idle_since(&self, preface: u64) -> Option<Time> {
+        match self.phase.get() {
+            Phase::New(since) if self.counts.read() >= preface => {
+                self.phase.set(Phase::Idle(since, 0));
+                Some(since)
+            }
+            Phase::Idle(since, _) => Some(since),
+            Phase::New(_) | Phase::Head(_) | Phase::Busy => None,
+        }
+    }
+
     /// Notices the first bytes of a request of which hyper does not have all headers yet; true if they are new.
     fn notice_head(&self) -> bool {
         let began = match self.phase.get() {
@@ -116,7 +164,7 @@ impl Connection {
     }
 
     /// When its time is over, if nothing happens before; never while it is busy.
-    fn deadline(&self, listener: &Listener) -> Option<Time> {
+    pub(super) fn deadline(&self, listener: &Listener) -> Option<Time> {
         match self.phase.get() {
             Phase::New(since) | Phase::Head(since) => Some(since.plus(listener.header_timeout)),
             Phase::Idle(since, _) => Some(since.plus(listener.idle_timeout)),
@@ -125,41 +173,71 @@ impl Connection {
     }
 
     /// When its time limits have to be looked at next: no later than the earliest end of an idle time that may begin unseen.
-    fn next_look(&self, listener: &Listener) -> Time {
+    pub(super) fn next_look(&self, listener: &Listener) -> Time {
         let idle = self.worker.clock.now().plus(listener.idle_timeout.max(SHORTEST_LOOK));
         self.deadline(listener).map_or(idle, |deadline| deadline.min(idle))
     }
 
     /// The settings of its listener as they are now.
-    fn settings(&self) -> Arc<Listener> {
+    pub(super) fn settings(&self) -> Arc<Listener> {
         Arc::clone(self.worker.state.load().listener_at(self.listener))
     }
 }
 
 /// Serves a connection until it ends. `slot` is its place among the connections that we may have.
 pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpStream, client: SocketAddr, slot: Slot) {
-    let (io, counts) = Counted::wrap(stream);
-    let connection = Rc::new(Connection {
-        listener,
-        client,
-        counts,
-        phase: Cell::new(Phase::New(worker.clock.now())),
-        busy: Cell::new(0),
-        tunnel: RefCell::new(None),
-        worker,
-    });
-    let stats = Arc::clone(&connection.settings().stats);
+    let settings = Arc::clone(worker.state.load().listener_at(listener));
+    let accepted = worker.clock.now();
+    let local = stream.local_addr().unwrap_or(settings.address);
+    let stats = Arc::clone(&settings.stats);
     let _open = OpenConnection::count(&stats);
+    if let Some(opened) = opening::open(&worker, &settings, stream).await {
+        let Opened {
+            io,
+            counts,
+            speaks,
+            tls,
+        } = opened;
+        let connection = Rc::new(Connection {
+            listener,
+            client,
+            tls,
+            peer: Peer::new(client, local, settings.tls.is_on()),
+            streams: http2::Streams::default(),
+            speaks,
+            told_to_go: Cell::new(false),
+            counts,
+            phase: Cell::new(Phase::New(accepted)),
+            busy: Cell::new(0),
+            tunnel: RefCell::new(None),
+            worker,
+        });
+        drop(settings);
+        match speaks {
+            Speaks::Http1 => serve_http1(&connection, io).await,
+            // Boxed, so that connections with HTTP/1 are not as large as these.
+            Speaks::Http2 => Box::pin(http2::serve(&connection, io)).await,
+            Speaks::Tcp => Box::pin(tcp::serve(&connection, io.into_inner())).await,
+        }
+    }
+    drop(slot);
+}
 
+/// Serves HTTP/1.
+async fn serve_http1(connection: &Rc<Connection>, io: CountedIo) {
+    let stats = Arc::clone(&connection.settings().stats);
     let service = service_fn({
-        let connection = Rc::clone(&connection);
+        let connection = Rc::clone(connection);
         move |request| {
-            let served = request::serve(Rc::clone(&connection), request);
-            async move { Ok::<_, Infallible>(served.await) }
+            let (counts, connection) = (Arc::clone(&connection.counts), Rc::clone(&connection));
+            async move {
+                let serve = |request| request::serve(connection, request);
+                Ok::<_, Infallible>(interim::relayed(&counts, request, serve).await)
+            }
         }
     });
     let mut http = connection.worker.http.serve_connection(io, service).with_upgrades();
-    let end = drive(&connection, &mut http).await;
+    let end = drive(connection, &mut http).await;
     match end {
         End::Http(result) => {
             let broken = result.as_ref().is_err_and(|error| !error.is_parse());
@@ -169,7 +247,7 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
                     crate::state::count(&stats.malformed);
                 }
             }
-            if let Some(tunnel) = connection.tunnel.take() {
+            if let Some(tunnel) = connection.take_tunnel() {
                 tunnel.run().await;
             } else if let (false, false, Some(parts)) = (broken, connection.counts.ended(), http.into_parts()) {
                 linger(parts.io.into_inner()).await;
@@ -189,11 +267,10 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
             }
         }
     }
-    drop(slot);
 }
 
-/// Drives HTTP on the connection, within the time limits of its listener and until the worker closes.
-async fn drive<S>(connection: &Connection, http: &mut http1::UpgradeableConnection<super::io::CountedIo, S>) -> End
+/// Drives HTTP/1 on the connection, within the time limits of its listener and until the worker closes.
+async fn drive<S>(connection: &Connection, http: &mut http1::UpgradeableConnection<CountedIo, S>) -> End
 where
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = super::body::ResponseBody, Error = Infallible>,
 {
@@ -255,7 +332,7 @@ fn request_timeout() -> String {
 }
 
 /// Sets a timer and has the task woken by it.
-fn rearm(mut timer: Pin<&mut Sleep>, deadline: tokio::time::Instant, cx: &mut Context<'_>) {
+pub(super) fn rearm(mut timer: Pin<&mut Sleep>, deadline: tokio::time::Instant, cx: &mut Context<'_>) {
     timer.as_mut().reset(deadline);
     let _ = timer.poll(cx);
 }

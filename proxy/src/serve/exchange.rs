@@ -1,7 +1,6 @@
 //! One request from its headers to the end of its response: what is known about it, and that it is counted exactly once, however it
 //! ends. Deciding anything about it happens elsewhere.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -39,9 +38,9 @@ pub(super) struct Exchange {
     /// Bytes sent to the client, and those of them that its listener does not count yet.
     sent: u64,
     uncounted: u64,
-    /// When it was sent to the last endpoint, and when that was judged.
+    /// When it was sent to the last endpoint, and when the head of a response came from there.
     tried_at: Time,
-    judged_at: Cell<Option<Time>>,
+    head_at: Option<Time>,
     /// What the access log and spans tell of the request, where they do.
     record: Option<Box<Record>>,
 }
@@ -71,7 +70,7 @@ impl Exchange {
             sent: 0,
             uncounted: 0,
             tried_at: started,
-            judged_at: Cell::new(None),
+            head_at: None,
             record,
         }
     }
@@ -98,11 +97,11 @@ impl Exchange {
         }
         self.tries += 1;
         self.tried_at = self.connection.worker.clock.now();
+        self.head_at = None;
         self.upload = upload.cloned();
         if let Some(record) = &mut self.record {
             let span = span_id(&mut self.connection.worker.rng.borrow_mut());
             let endpoint = &picked.endpoint;
-            record.sends(request.headers());
             record.try_on(&endpoint.instance, endpoint.address, span, self.tried_at);
             if let Some(trace) = &record.trace {
                 trace.inject(request.headers_mut(), span);
@@ -117,10 +116,12 @@ impl Exchange {
 
     /// This came of the last try: the status of a response, or why there is none.
     pub(super) fn tried(&mut self, result: Result<StatusCode, Failure>) {
+        let now = self.connection.worker.clock.now();
+        self.head_at = result.is_ok().then_some(now);
         if let Some(record) = &mut self.record {
             record.try_result(result);
             if result.is_err() {
-                record.try_over(self.connection.worker.clock.now());
+                record.try_over(now);
             }
         }
     }
@@ -150,9 +151,7 @@ impl Exchange {
     /// that has a body.
     pub(super) fn judge(&self, outcome: tenbin_balance::Outcome, sent: Option<Time>) {
         if let Some(picked) = &self.picked {
-            let now = self.connection.worker.clock.now();
-            self.judged_at.set(Some(now));
-            picked.open.answered(outcome, sent, now);
+            picked.open.answered(outcome, sent, self.connection.worker.clock.now());
         }
     }
 
@@ -211,7 +210,7 @@ impl Exchange {
         if self.status != Some(StatusCode::SWITCHING_PROTOCOLS) {
             self.stats.duration.observe(duration);
         }
-        let first_byte = self.judged_at.get().map(|at| at.since(self.tried_at));
+        let first_byte = self.head_at.map(|at| at.since(self.tried_at));
         if let Some(first_byte) = first_byte {
             self.stats.first_byte.observe(first_byte);
         }
@@ -263,6 +262,7 @@ fn watch<B>(connection: &Connection, listener: &Listener, request: &Request<B>, 
     if let Some(wanted) = wanted {
         (record.format, record.chosen) = (wanted.format, wanted.chosen);
     }
+    record.tls.clone_from(&connection.tls);
     record.trace = trace;
     Some(record)
 }

@@ -10,6 +10,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 
 use super::error::Failure;
+use super::{expect, forwarding};
 
 /// Headers of one connection that have no name in `http`, and the settings that only the upgrade to cleartext HTTP/2 carries.
 const UNNAMED: [HeaderName; 3] = [
@@ -21,17 +22,33 @@ const UNNAMED: [HeaderName; 3] = [
 /// Checks what routing and the endpoint will rely on.
 ///
 /// # Errors
-/// CONNECT; a Host that is missing (in HTTP/1.1), doubled or not a host.
+/// CONNECT; a Host that is missing (in HTTP/1.1), doubled or not a host; in HTTP/2, one that is not the `:authority`.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     if request.method() == Method::CONNECT {
         return Err(Failure::BadMethod);
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(()),
+        (Some(host), None) if is_host(host.as_bytes()) && agrees(request, host) => Ok(()),
+        (None, None) if request.version() == Version::HTTP_2 && has_host(request) => Ok(()),
         (None, None) if request.version() == Version::HTTP_10 => Ok(()),
         _ => Err(Failure::BadRequest),
     }
+}
+
+/// Whether a request without a Host header is for one.
+fn has_host<B>(request: &Request<B>) -> bool {
+    let host = host(request);
+    !host.is_empty() && is_host(host.as_bytes())
+}
+
+/// Whether `:authority` and Host of an HTTP/2 request are the same (RFC 9113 §8.3.1), where both are there. In HTTP/1.1 an absolute target wins.
+fn agrees<B>(request: &Request<B>, host: &HeaderValue) -> bool {
+    let authority = request
+        .uri()
+        .authority()
+        .filter(|_| request.version() == Version::HTTP_2);
+    authority.is_none_or(|authority| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()))
 }
 
 /// `uri-host [ ":" port ]`, or nothing (RFC 9112 §3.2), by its characters.
@@ -62,7 +79,12 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
         origin.path_and_query = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::from_parts(origin).unwrap_or(Uri::from_static("/"));
     }
+    let takes_trailers = takes_trailers(request.headers());
     let upgrade = strip(request.headers_mut()).filter(|_| request.version() == Version::HTTP_11);
+    // Who speaks HTTP/1.0 does not know of it.
+    if request.version() == Version::HTTP_10 && expect::is_expected(request.headers()) {
+        request.headers_mut().remove(EXPECT);
+    }
     let unknown_length = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     *request.version_mut() = Version::HTTP_11;
 
@@ -72,12 +94,9 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         headers.remove(CONTENT_LENGTH);
     }
-    // We answer this one ourselves: as soon as the endpoint wants the body.
-    if headers
-        .get(EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    {
-        headers.remove(EXPECT);
+    if takes_trailers {
+        // Ours, and true: trailers are passed on. gRPC's endpoints insist on it.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if !headers.contains_key(HOST) {
         headers.insert(HOST, HeaderValue::from_static(""));
@@ -91,6 +110,15 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether the client takes trailers (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let mut codings = headers
+        .get_all(TE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','));
+    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 fn is_h2c(protocol: &HeaderValue) -> bool {
@@ -150,9 +178,10 @@ fn strip_nominated(headers: &mut HeaderMap) -> Option<HeaderValue> {
     for value in headers.get_all(CONNECTION) {
         for option in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
             let known = option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive");
-            // What routing relied on stays, whatever the client says about it.
+            // What routing relied on stays, and what we say of the client, whatever it says about that.
             if let (false, Ok(name)) = (known, HeaderName::from_bytes(option))
                 && name != HOST
+                && !forwarding::is_ours(&name)
             {
                 named.push(name);
             }
@@ -222,14 +251,15 @@ mod tests {
             &[
                 ("host", "a"),
                 ("connection", "close, X-One"),
-                ("connection", " x-two ,keep-alive, host"),
+                ("connection", " x-two ,keep-alive, host, x-real-ip"),
+                ("x-real-ip", "192.0.2.1"),
                 ("x-one", "1"),
                 ("x-two", "2"),
                 ("x-three", "3"),
                 ("keep-alive", "timeout=5"),
                 ("proxy-connection", "keep-alive"),
                 ("proxy-authorization", "Basic x"),
-                ("te", "trailers"),
+                ("te", "gzip"),
                 ("transfer-encoding", "chunked"),
                 ("upgrade", "websocket"),
                 ("expect", "100-Continue"),
@@ -237,7 +267,38 @@ mod tests {
             ],
         );
         assert!(!to_endpoint(&mut request), "Connection does not name Upgrade");
-        assert_eq!(names(request.headers()), ["authorization", "host", "x-three"]);
+        let left = ["authorization", "expect", "host", "x-real-ip", "x-three"];
+        assert_eq!(names(request.headers()), left);
+    }
+
+    #[test]
+    fn who_takes_trailers_gets_them() {
+        for (te, passed) in [("trailers", true), ("gzip;q=0.5, Trailers", true), ("gzip", false)] {
+            let mut request = request("/", &[("host", "a"), ("te", te), ("connection", "te")]);
+            to_endpoint(&mut request);
+            assert_eq!(
+                request.headers().get(TE).is_some_and(|te| te == "trailers"),
+                passed,
+                "{te}"
+            );
+        }
+    }
+
+    #[test]
+    fn in_http2_the_authority_is_the_host() {
+        let mut of = |uri: &str, headers: &[(&str, &str)]| {
+            let mut request = request(uri, headers);
+            *request.version_mut() = Version::HTTP_2;
+            check(&request).map(|()| {
+                to_endpoint(&mut request);
+                request.headers()[HOST].to_str().unwrap().to_owned()
+            })
+        };
+        assert_eq!(of("https://a:1/x", &[]), Ok("a:1".to_owned()));
+        assert_eq!(of("https://a:1/x", &[("host", "A:1")]), Ok("a:1".to_owned()));
+        assert_eq!(of("https://a:1/x", &[("host", "b")]), Err(Failure::BadRequest));
+        assert_eq!(of("/x", &[("host", "b")]), Ok("b".to_owned()));
+        assert_eq!(of("/x", &[]), Err(Failure::BadRequest));
     }
 
     #[test]

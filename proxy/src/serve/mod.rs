@@ -5,15 +5,25 @@ pub mod error;
 
 mod body;
 mod connection;
+mod copy;
 mod exchange;
+mod expect;
+mod forwarding;
+mod handshake;
 mod headers;
+mod http2;
+mod interim;
 mod io;
 mod listener;
+mod opening;
 mod request;
+mod request_id;
+mod tcp;
 mod tunnel;
 mod worker;
 
 pub use body::{RequestBody, Upload};
-pub use io::{Counted, CountedIo, IoCounts};
+pub use handshake::Refused;
+pub use io::{Counted, CountedIo, IoCounts, Transport};
 pub use listener::{Bound, bind};
 pub use worker::{Worker, WorkerContext, spawn};

@@ -4,8 +4,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -16,9 +17,9 @@ use super::body::{RequestBody, ResponseBody, Upload};
 use super::connection::Connection;
 use super::error::{Failure, Fault, Retry};
 use super::exchange::Exchange;
-use super::headers;
 use super::tunnel::Tunnel;
 use super::worker::WorkerContext;
+use super::{expect, forwarding, headers, request_id};
 use crate::affinity::{Affinity, Bond};
 use crate::clock::since_1970;
 use crate::state::{Listener, Picked, Routed, Wanted};
@@ -33,6 +34,8 @@ const LONG: u64 = 64 << 10;
 struct Way {
     routed: Routed,
     bond: Bond,
+    /// The header that tells the client which instance answered.
+    served_by: Option<HeaderName>,
 }
 
 /// An endpoint's response, and what is needed to pass it on.
@@ -41,15 +44,19 @@ struct Answer {
     lease: Lease,
     /// The client's end, if it asked for an upgrade.
     upgrade: Option<OnUpgrade>,
+    /// How long that may stay without a byte.
+    tunnel_idle: Duration,
 }
 
 /// Serves one request of a connection.
-pub(super) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn serve(connection: Rc<Connection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let snapshot = connection.worker.state.load();
     let listener = snapshot.listener_at(connection.listener);
+    request_id::ensure(&mut request, &mut connection.worker.rng.borrow_mut());
     let mut exchange = Exchange::begin(connection, listener, &request);
 
     let way = headers::check(&request).and_then(|()| find_way(&exchange, listener, &request));
+    forwarding::tell(&mut request, &exchange.connection().peer, listener);
     drop(snapshot);
     let outcome = match way {
         Ok(way) => forward(&mut exchange, &way, request).await,
@@ -67,7 +74,12 @@ fn find_way(exchange: &Exchange, listener: &Listener, request: &Request<Incoming
     let peer = exchange.connection().client.ip();
     let client = || listener.trusted.client(peer, request.headers());
     let bond = routed.cluster.affinity.bond(request, client, since_1970);
-    Ok(Way { routed, bond })
+    let served_by = listener.served_by.clone();
+    Ok(Way {
+        routed,
+        bond,
+        served_by,
+    })
 }
 
 /// Sends the request to an endpoint of the routed cluster: to another one as long as nothing of it was sent.
@@ -79,9 +91,10 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
     if way.bond.counts() {
         exchange.bind(way.bond.outcome());
     }
+    let gate = expect::gate(&mut request);
     let wants_upgrade = headers::to_endpoint(&mut request);
     let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
-    let mut request = request.map(|body| RequestBody::new(body, exchange.connection()));
+    let mut request = request.map(|body| RequestBody::new(body, exchange.connection(), gate));
     let upload = request.body().upload();
     let sent = || upload.as_deref().and_then(Upload::ended);
     let is_long = request.body().size_hint().exact().is_none_or(|size| size > LONG);
@@ -104,6 +117,7 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
                     response,
                     lease,
                     upgrade,
+                    tunnel_idle: way.routed.route.timeouts.tunnel_idle,
                 };
                 return prepared(exchange, way, answer, sent());
             }
@@ -210,6 +224,11 @@ fn prepared(exchange: &mut Exchange, way: &Way, mut answer: Answer, sent: Option
             sessions.issue(headers, picked.endpoint.id.as_str(), since_1970());
         }
     }
+    if let (Some(name), Some(picked)) = (&way.served_by, exchange.picked())
+        && let Ok(instance) = HeaderValue::from_str(&picked.endpoint.instance)
+    {
+        answer.response.headers_mut().insert(name, instance);
+    }
     Ok(answer)
 }
 
@@ -230,6 +249,7 @@ fn respond(mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
         mut response,
         lease,
         upgrade,
+        tunnel_idle,
     } = answer;
     exchange.answer(response.status());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), upgrade) {
@@ -240,12 +260,13 @@ fn respond(mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
         connection.open_tunnel(Tunnel {
             client,
             endpoint,
+            idle: tunnel_idle,
             exchange,
         });
         return response.map(|_| ResponseBody::none());
     }
     if exchange.connection().worker.lifecycle.is_draining() {
-        headers::say_close(response.headers_mut());
+        exchange.connection().say_close(response.headers_mut());
     }
     response.map(|body| ResponseBody::relayed(exchange, body, lease))
 }
@@ -254,14 +275,14 @@ fn respond(mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
 fn refuse(mut exchange: Exchange, failure: Failure) -> Response<ResponseBody> {
     exchange.fail(failure);
     exchange.answer(failure.status());
-    let draining = exchange.connection().worker.lifecycle.is_draining();
+    let connection = Rc::clone(exchange.connection());
     let mut response = Response::new(ResponseBody::text(exchange, failure.text()));
     *response.status_mut() = failure.status();
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if draining {
-        headers::say_close(response.headers_mut());
+    if connection.worker.lifecycle.is_draining() {
+        connection.say_close(response.headers_mut());
     }
     response
 }

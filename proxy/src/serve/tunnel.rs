@@ -1,14 +1,13 @@
 //! An upgraded connection (WebSocket): bytes both ways until both sides are done. It is its request, open for life.
 
+use std::time::Duration;
+
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional_with_sizes;
 use tracing::debug;
 
+use super::copy::both_ways;
 use super::exchange::Exchange;
-
-/// Bytes held each way.
-const BUFFER: usize = 8 * 1024;
 
 /// Both ends of an upgrade that was agreed on.
 pub(super) struct Tunnel {
@@ -16,12 +15,14 @@ pub(super) struct Tunnel {
     pub(super) client: OnUpgrade,
     /// The endpoint's end.
     pub(super) endpoint: OnUpgrade,
+    /// How long it may stay without a byte either way.
+    pub(super) idle: Duration,
     /// The request, open until the tunnel is.
     pub(super) exchange: Exchange,
 }
 
 impl Tunnel {
-    /// Copies until both sides are done, or one is broken.
+    /// Copies until both sides are done, one is broken, or nothing moves.
     pub(super) async fn run(self) {
         let (client, endpoint) = match futures::try_join!(self.client, self.endpoint) {
             Ok(ends) => ends,
@@ -30,8 +31,7 @@ impl Tunnel {
                 return;
             }
         };
-        let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
-        match copy_bidirectional_with_sizes(&mut client, &mut endpoint, BUFFER, BUFFER).await {
+        match both_ways(TokioIo::new(client), TokioIo::new(endpoint), self.idle).await {
             Ok((up, down)) => {
                 debug!(up, down, "a tunnel ended");
                 self.exchange.carried(up, down);

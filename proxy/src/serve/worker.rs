@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use tenbin_balance::Rng;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::http2::Local;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -26,6 +27,9 @@ use crate::upstream::Pool;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How many of the first bytes of a connection are read to find out what is spoken.
+const FIRST_BYTES: usize = 8 * 1024;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -57,6 +61,9 @@ pub struct WorkerContext {
     pub(super) rng: RefCell<Rng>,
     pub(super) pool: Pool,
     pub(super) http: http1::Builder,
+    pub(super) http2: http2::Builder<Local>,
+    /// Where the first bytes of connections are read to.
+    pub(super) scratch: RefCell<Box<[u8]>>,
     /// Wakes every connection when it is time to close.
     pub(super) closing: Notify,
 }
@@ -88,6 +95,8 @@ async fn run(worker: Worker) -> io::Result<()> {
         rng: RefCell::new(Rng::new(worker.seed)),
         pool: Pool::default(),
         http: http(),
+        http2: super::http2::builder(),
+        scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
     });
     for (index, socket) in worker.sockets.into_iter().enumerate() {

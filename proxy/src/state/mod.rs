@@ -9,6 +9,7 @@ mod router;
 mod settings;
 mod snapshot;
 mod stats;
+mod tls;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use router::{Match, Router};
 pub use snapshot::{Listener, Routed, Snapshot};
 pub(crate) use stats::count;
 pub use stats::{EndpointStats, Histogram, OpenUpstream, PortStats};
+pub use tls::{Shown, Terminator, Tls};
 
 /// The newest snapshot, shared by all threads.
 #[derive(Debug)]

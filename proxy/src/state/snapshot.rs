@@ -9,7 +9,11 @@ use std::time::Duration;
 use tenbin_balance::{Rng, Time};
 use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, Route, RouteTable, SessionKeys, Target, Update};
 
+use http::HeaderName;
+use tracing::warn;
+
 use super::cluster::{Given, Known};
+use super::tls::{Shown, Terminator, Tls};
 use super::{Bootstrap, Cluster, PortStats, Router};
 use crate::affinity::TrustedHops;
 use crate::serve::error::Failure;
@@ -29,6 +33,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct Received {
     keys: BTreeMap<ResourceName, Arc<SessionKeys>>,
+    certificates: BTreeMap<ResourceName, Arc<Shown>>,
     clusters: BTreeMap<ResourceName, Arc<tenbin_model::Cluster>>,
     endpoints: BTreeMap<ResourceName, Arc<EndpointSet>>,
     listeners: BTreeMap<ResourceName, Arc<tenbin_model::Listener>>,
@@ -50,8 +55,16 @@ pub struct Listener {
     pub trusted: TrustedHops,
     /// All that was said of it, or the defaults; under the name of its own.
     pub settings: Arc<tenbin_model::Listener>,
+    /// TLS with its clients.
+    pub tls: Tls,
+    /// Whether endpoints are told of clients by `Forwarded` too.
+    pub forwarded: bool,
+    /// The header of responses that names the endpoint's instance.
+    pub served_by: Option<HeaderName>,
     /// Its counters: the same in every snapshot.
     pub stats: Arc<PortStats>,
+    /// The cluster that its connections go to as they are, where it is not for HTTP.
+    tcp: Option<ResourceName>,
     router: Arc<Router>,
     /// The clusters of the router's targets; `None` where one is named but unknown.
     targets: Vec<Option<Arc<Cluster>>>,
@@ -67,6 +80,16 @@ pub struct Routed {
 }
 
 impl Listener {
+    /// Whether its connections go to endpoints as they are.
+    pub fn is_tcp(&self) -> bool {
+        self.tcp.is_some()
+    }
+
+    /// The cluster that its connections go to as they are: by name, since it may be unknown, or another one for the next connection.
+    pub fn tcp(&self) -> Option<&ResourceName> {
+        self.tcp.as_ref()
+    }
+
     /// The route of a request for `path` (without its query) at `host`.
     ///
     /// # Errors
@@ -151,6 +174,11 @@ impl Snapshot {
         let routes = settings.map_or(&port.name, |listener| match &listener.target {
             Target::Http(routes) | Target::Tcp(routes) => routes,
         });
+        let tls = settings.and_then(|listener| listener.tls.as_ref());
+        let tcp = settings.and_then(|listener| match &listener.target {
+            Target::Http(_) => None,
+            Target::Tcp(cluster) => Some(cluster.clone()),
+        });
         let router = match received.routes.get(routes) {
             Some((_, router)) => Arc::clone(router),
             None if port.app.is_some() => Arc::new(Router::all_to(port.name.clone())),
@@ -166,6 +194,15 @@ impl Snapshot {
                 let (name, routes) = (port.name.clone(), port.name.clone());
                 Arc::new(tenbin_model::Listener::new(name, port.address, routes))
             }),
+            tls: Terminator::next(
+                tls,
+                tcp.is_none(),
+                &received.certificates,
+                before.map_or(&Tls::Off, |listener| &listener.tls),
+            ),
+            forwarded: settings.is_some_and(|l| l.forwarded),
+            served_by: settings.and_then(|l| HeaderName::from_bytes(l.served_by.as_ref()?.as_bytes()).ok()),
+            tcp,
             stats: before.map(|listener| Arc::clone(&listener.stats)).unwrap_or_default(),
             targets: router
                 .targets()
@@ -201,6 +238,16 @@ impl Snapshot {
         self.received.routes.values().map(|(table, _)| &**table)
     }
 
+    /// What was said of a cluster, if anybody told us of it.
+    pub fn told(&self, name: &ResourceName) -> Option<&tenbin_model::Cluster> {
+        self.received.clusters.get(name).map(|cluster| &**cluster)
+    }
+
+    /// The certificates that can be shown to clients, by name.
+    pub fn certificates(&self) -> impl Iterator<Item = &Shown> {
+        self.received.certificates.values().map(|shown| &**shown)
+    }
+
     /// How many updates went into it.
     pub fn updates(&self) -> u64 {
         self.updates
@@ -229,6 +276,7 @@ impl Received {
             match kind {
                 Kind::Secret => {
                     self.keys.remove(&name);
+                    self.certificates.remove(&name);
                     keys.insert(name.clone());
                 }
                 Kind::Cluster => drop(self.clusters.remove(&name)),
@@ -247,7 +295,11 @@ impl Received {
                     keys.insert(name.clone());
                     self.keys.insert(name, Arc::new(set));
                 }
-                Resource::Certificate(_) => {}
+                Resource::Certificate(certificate) => match Shown::judge(&certificate) {
+                    Ok(shown) => drop(self.certificates.insert(name, Arc::new(shown))),
+                    // Who sent it was told; the last good one stays.
+                    Err(error) => warn!(certificate = %name, %error, "a certificate is left aside"),
+                },
                 Resource::Cluster(cluster) => {
                     touched.insert(name.clone());
                     self.clusters.insert(name, Arc::new(cluster));

@@ -8,6 +8,7 @@ use hyper::client::conn::http1;
 use nix::errno::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -16,17 +17,31 @@ use crate::clock::Clock;
 use crate::limits;
 use crate::serve::error::Failure;
 use crate::serve::{Counted, RequestBody};
-use crate::state::Endpoint;
+use crate::state::{self, Endpoint};
 
 /// Connects to `endpoint` within `limit`, and remembers at the endpoint how that went.
 ///
 /// # Errors
 /// [`Failure::Connect`], [`Failure::ConnectTimeout`]: the endpoint's, which is skipped for a while. [`Failure::Local`]: ours.
 pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) -> Result<Lease, Failure> {
-    match timeout(limit, open(endpoint)).await {
-        Ok(Ok(lease)) => {
+    judged(endpoint, timeout(limit, open(endpoint)).await, clock)
+}
+
+/// The same without HTTP: the socket alone.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn dial(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) -> Result<TcpStream, Failure> {
+    judged(endpoint, timeout(limit, socket(endpoint)).await, clock)
+}
+
+/// Remembers at the endpoint how connecting to it went.
+fn judged<T>(endpoint: &Endpoint, outcome: Result<io::Result<T>, Elapsed>, clock: Clock) -> Result<T, Failure> {
+    match outcome {
+        Ok(Ok(opened)) => {
             endpoint.stats.load.skip().connected();
-            Ok(lease)
+            state::count(&endpoint.stats.connections);
+            Ok(opened)
         }
         Ok(Err(error)) if is_ours(&error) => {
             tracing::warn!(%error, "cannot open a connection");
@@ -48,11 +63,7 @@ pub async fn connect(endpoint: &Arc<Endpoint>, limit: Duration, clock: Clock) ->
 
 #[expect(clippy::disallowed_methods, reason = "a connection needs somebody to drive it")]
 async fn open(endpoint: &Arc<Endpoint>) -> io::Result<Lease> {
-    let stream = TcpStream::connect(endpoint.address).await?;
-    stream.set_nodelay(true)?;
-    // So that a tunnel to an endpoint that vanished without a word ends.
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-    let (io, counts) = Counted::wrap(stream);
+    let (io, counts) = Counted::wrap(socket(endpoint).await?);
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(limits::MAX_BUFFER)
         .handshake::<_, RequestBody>(io)
@@ -66,6 +77,14 @@ async fn open(endpoint: &Arc<Endpoint>) -> io::Result<Lease> {
         }
     });
     Ok(Lease::new(Arc::clone(endpoint), sender, counts))
+}
+
+async fn socket(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(endpoint.address).await?;
+    stream.set_nodelay(true)?;
+    // So that a tunnel to an endpoint that vanished without a word ends.
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+    Ok(stream)
 }
 
 /// Keepalive of all connections, both ways: a peer that vanished is noticed within two minutes.

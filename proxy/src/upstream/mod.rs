@@ -5,7 +5,7 @@ mod connect;
 mod pool;
 mod send;
 
-pub use connect::connect;
 pub(crate) use connect::keepalive;
+pub use connect::{connect, dial};
 pub use pool::{Lease, MAX_IDLE, MAX_IDLE_TIME, Pool};
 pub use send::{Delivered, Undelivered, send};

@@ -124,6 +124,12 @@ impl Client {
         }
     }
 
+    /// Reads the rest of a head, and a body of two bytes.
+    pub(crate) async fn until_body(&mut self) {
+        let end = self.until(b"\r\n\r\n").await.unwrap();
+        self.exactly(end + 2).await.unwrap();
+    }
+
     /// Reads one chunk of a chunked body; the last is empty.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let end = self.until(b"\r\n").await?;

@@ -171,7 +171,7 @@ async fn headers_of_one_connection_stay_behind() {
     let mut client = proxy.client().await;
     client
         .send(
-            "GET http://real.example/headers?x=1 HTTP/1.1\r\nhost: other\r\nconnection: x-hop\r\nx-hop: 1\r\nte: trailers\r\n\
+            "GET http://real.example/headers?x=1 HTTP/1.1\r\nhost: other\r\nconnection: x-hop\r\nx-hop: 1\r\nte: gzip\r\n\
              keep-alive: timeout=1\r\nproxy-connection: keep-alive\r\nx-end: 2\r\n\r\n",
         )
         .await;

@@ -1,0 +1,258 @@
+//! What endpoints are told of the client: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP` and `Forwarded` (RFC 7239). A client
+//! that is no trusted hop has written none of them: they are made anew from its connection, of values that are made once for it. What a
+//! trusted hop wrote is kept and added to. Whom to believe about a client's address is `affinity`'s.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use http::Request;
+use http::header::{Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+
+use super::headers;
+use crate::state::Listener;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Headers that tell of the client: no client can have them removed by naming them in Connection.
+pub(super) fn is_ours(name: &HeaderName) -> bool {
+    [
+        FORWARDED,
+        FORWARDED_FOR,
+        FORWARDED_PROTO,
+        FORWARDED_HOST,
+        FORWARDED_PORT,
+        REAL_IP,
+    ]
+    .contains(name)
+}
+
+/// What is said of the peer of a connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    ip: IpAddr,
+    address: HeaderValue,
+    port: HeaderValue,
+    scheme: &'static str,
+}
+
+impl Peer {
+    /// A peer at `client`, which connected to `local`, over TLS where `secure`.
+    pub(super) fn new(client: SocketAddr, local: SocketAddr, secure: bool) -> Self {
+        let ip = client.ip().to_canonical();
+        Peer {
+            ip,
+            address: value(&ip.to_string()),
+            port: HeaderValue::from(local.port()),
+            scheme: if secure { "https" } else { "http" },
+        }
+    }
+
+    /// The element of `Forwarded` that tells of it (RFC 7239 §4); IPv6 addresses and hosts with a port are quoted.
+    fn element(&self, host: &[u8]) -> String {
+        let mut element = match self.ip {
+            IpAddr::V4(ip) => format!("for={ip}"),
+            IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
+        };
+        let _ = write!(element, ";proto={}", self.scheme);
+        match std::str::from_utf8(host) {
+            Ok(host) if !host.is_empty() && host.bytes().all(is_token) => drop(write!(element, ";host={host}")),
+            // A checked host has nothing in it that a quoted string would have to escape.
+            Ok(host) if !host.is_empty() => drop(write!(element, ";host=\"{host}\"")),
+            _ => {}
+        }
+        element
+    }
+}
+
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Tells the endpoint of the client, in a checked request that came from `peer` to `listener`.
+pub(super) fn tell<B>(request: &mut Request<B>, peer: &Peer, listener: &Listener) {
+    let host = match request.uri().authority() {
+        Some(_) => Some(value(headers::host(request))),
+        None => request.headers().get(HOST).cloned(),
+    };
+    let host = host.filter(|host| !host.is_empty());
+    if listener.trusted.trusts(peer.ip) {
+        let client = listener.trusted.client(peer.ip, request.headers());
+        add(request.headers_mut(), peer, host, listener.forwarded, client);
+    } else {
+        replace(request.headers_mut(), peer, host, listener.forwarded);
+    }
+}
+
+/// Whoever sent these headers has no say in them.
+fn replace(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarded: bool) {
+    if forwarded {
+        let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        headers.insert(FORWARDED, value(&peer.element(host)));
+    } else {
+        headers.remove(FORWARDED);
+    }
+    headers.insert(FORWARDED_FOR, peer.address.clone());
+    headers.insert(REAL_IP, peer.address.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
+    headers.insert(FORWARDED_PORT, peer.port.clone());
+    match host {
+        Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
+        None => drop(headers.remove(FORWARDED_HOST)),
+    }
+}
+
+/// A trusted hop sent these headers: it is one more in the chain. `client` is whom it is believed to stand for.
+fn add(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarded: bool, client: IpAddr) {
+    if forwarded || headers.contains_key(FORWARDED) {
+        let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        append(headers, FORWARDED, peer.element(host).as_bytes());
+    }
+    append(headers, FORWARDED_FOR, peer.address.as_bytes());
+    let real = if client == peer.ip {
+        peer.address.clone()
+    } else {
+        value(&client.to_string())
+    };
+    headers.insert(REAL_IP, real);
+    headers
+        .entry(FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static(peer.scheme));
+    headers.entry(FORWARDED_PORT).or_insert_with(|| peer.port.clone());
+    if let Some(host) = host {
+        headers.entry(FORWARDED_HOST).or_insert(host);
+    }
+}
+
+/// Adds an element to a list, and makes one line of it.
+fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8]) {
+    match headers.entry(name) {
+        Entry::Vacant(none) => {
+            let only = HeaderValue::from_bytes(element);
+            none.insert(only.unwrap_or(HeaderValue::from_static("")));
+        }
+        Entry::Occupied(mut lines) => {
+            let before = lines.iter().map(HeaderValue::as_bytes);
+            let all: Vec<&[u8]> = before.filter(|line| !line.is_empty()).chain([element]).collect();
+            if let Ok(all) = HeaderValue::from_bytes(&all.join(&b", "[..])) {
+                lines.insert(all);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 6] = [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    ];
+
+    fn peer(client: &str, secure: bool) -> Peer {
+        Peer::new(client.parse().unwrap(), "10.9.9.9:8443".parse().unwrap(), secure)
+    }
+
+    fn written() -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "7.7.7.7"),
+            ("x-forwarded-host", "evil"),
+            ("x-forwarded-port", "666"),
+            ("x-forwarded-proto", "gopher"),
+            ("x-real-ip", "6.6.6.6"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn all(headers: &HeaderMap) -> [String; 6] {
+        NAMES.map(|name| {
+            let lines: Vec<_> = headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect();
+            lines.join(" | ")
+        })
+    }
+
+    #[test]
+    fn what_an_untrusted_client_wrote_is_gone() {
+        let mut headers = written();
+        replace(
+            &mut headers,
+            &peer("[::ffff:192.0.2.1]:4711", true),
+            Some(value("a.example:8443")),
+            false,
+        );
+        assert_eq!(
+            all(&headers),
+            ["", "192.0.2.1", "a.example:8443", "8443", "https", "192.0.2.1"]
+        );
+        let mut headers = written();
+        replace(&mut headers, &peer("[2001:db8::1]:1", false), None, true);
+        assert_eq!(
+            all(&headers),
+            [
+                "for=\"[2001:db8::1]\";proto=http",
+                "2001:db8::1",
+                "",
+                "8443",
+                "http",
+                "2001:db8::1"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_trusted_hop_wrote_is_added_to() {
+        let mut headers = written();
+        add(
+            &mut headers,
+            &peer("10.0.0.1:1", true),
+            Some(value("b")),
+            false,
+            [7, 7, 7, 7].into(),
+        );
+        assert_eq!(
+            all(&headers),
+            [
+                "for=6.6.6.6, for=10.0.0.1;proto=https;host=b",
+                "6.6.6.6, 7.7.7.7, 10.0.0.1",
+                "evil",
+                "666",
+                "gopher",
+                "7.7.7.7"
+            ]
+        );
+        let mut bare = HeaderMap::new();
+        add(
+            &mut bare,
+            &peer("10.0.0.1:1", false),
+            Some(value("b:80")),
+            false,
+            [10, 0, 0, 1].into(),
+        );
+        assert_eq!(all(&bare), ["", "10.0.0.1", "b:80", "8443", "http", "10.0.0.1"]);
+        add(
+            &mut bare,
+            &peer("10.0.0.2:1", false),
+            Some(value("[::1]:80")),
+            true,
+            [10, 0, 0, 1].into(),
+        );
+        assert_eq!(all(&bare)[0], "for=10.0.0.2;proto=http;host=\"[::1]:80\"");
+    }
+}

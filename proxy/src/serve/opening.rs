@@ -1,0 +1,133 @@
+//! The first moments of a client connection: TLS, where the listener has it, and what is spoken: HTTP/2 by ALPN or, in cleartext, by its
+//! first bytes (prior knowledge, RFC 9113 §3.3), else HTTP/1; or plain TCP. Requests must not come here.
+
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::debug;
+
+use super::handshake::Refused;
+use super::http2::PREFACE;
+use super::io::{Counted, CountedIo, IoCounts};
+use super::worker::WorkerContext;
+use crate::record::TlsSeen;
+use crate::state::{self, Listener, Tls};
+
+/// The longest that a TLS handshake may take.
+const MAX_HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// HTTP/1.1 or HTTP/1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Whatever endpoints make of it.
+    Tcp,
+}
+
+/// A connection that is ready for what is spoken on it.
+pub(super) struct Opened {
+    pub(super) io: CountedIo,
+    pub(super) counts: Arc<IoCounts>,
+    pub(super) speaks: Speaks,
+    /// What was agreed on, where it speaks TLS.
+    pub(super) tls: Option<Arc<TlsSeen>>,
+}
+
+/// Opens a connection, within the time that headers may take. `None` if that came to nothing.
+pub(super) async fn open(worker: &Rc<WorkerContext>, listener: &Listener, stream: TcpStream) -> Option<Opened> {
+    let closing = worker.closing.notified();
+    let opened = async {
+        Some(match &listener.tls {
+            Tls::Off if listener.is_tcp() => wrapped(Counted::wrap(stream), Speaks::Tcp),
+            Tls::Off => sniffed(worker, stream).await?,
+            Tls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await?,
+            Tls::Waiting => {
+                state::count(&listener.stats.handshake_failures[Refused::NoCertificate as usize]);
+                return None;
+            }
+        })
+    };
+    let mut opened = pin!(opened);
+    tokio::select! {
+        biased;
+        opened = &mut opened => opened,
+        () = sleep(listener.header_timeout) => None,
+        () = closing => None,
+    }
+}
+
+fn wrapped((io, counts): (CountedIo, Arc<IoCounts>), speaks: Speaks) -> Opened {
+    Opened {
+        io,
+        counts,
+        speaks,
+        tls: None,
+    }
+}
+
+/// Speaks TLS with the client.
+async fn secured(listener: &Listener, config: Arc<ServerConfig>, stream: TcpStream) -> Option<Opened> {
+    let limit = listener.header_timeout.min(MAX_HANDSHAKE);
+    let refused = match tokio::time::timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => {
+            state::count(&listener.stats.handshakes);
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let speaks = match (listener.is_tcp(), is_http2) {
+                (true, _) => Speaks::Tcp,
+                (false, true) => Speaks::Http2,
+                (false, false) => Speaks::Http1,
+            };
+            let tls = Some(Arc::new(TlsSeen::of(stream.get_ref().1)));
+            let opened = wrapped(Counted::wrap(TlsStream::from(stream)), speaks);
+            return Some(Opened { tls, ..opened });
+        }
+        Ok(Err(error)) => {
+            debug!(listener = %listener.name, %error, "a TLS handshake failed");
+            Refused::of(&error)
+        }
+        Err(_) => Refused::Timeout,
+    };
+    state::count(&listener.stats.handshake_failures[refused as usize]);
+    None
+}
+
+/// Reads until it is clear whether a cleartext connection speaks HTTP/2.
+async fn sniffed(worker: &WorkerContext, stream: TcpStream) -> Option<Opened> {
+    let mut ahead = Vec::new();
+    let speaks = loop {
+        if ahead.starts_with(PREFACE) {
+            break Speaks::Http2;
+        }
+        if !PREFACE.starts_with(&ahead) || !more(worker, &stream, &mut ahead).await? {
+            break Speaks::Http1;
+        }
+    };
+    Some(wrapped(Counted::wrap_after(stream, Bytes::from(ahead)), speaks))
+}
+
+/// Reads what is there. False at the end, `None` where the client is gone.
+async fn more(worker: &WorkerContext, stream: &TcpStream, ahead: &mut Vec<u8>) -> Option<bool> {
+    loop {
+        stream.readable().await.ok()?;
+        let mut scratch = worker.scratch.borrow_mut();
+        match stream.try_read(&mut scratch) {
+            Ok(n) => {
+                ahead.extend_from_slice(scratch.get(..n)?);
+                return Some(n > 0);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+}
