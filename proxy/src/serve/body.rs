@@ -13,7 +13,7 @@ use tenbin_balance::Time;
 use super::connection::{Busy, Connection};
 use super::error::Failure;
 use super::exchange::Exchange;
-use super::expect::Gate;
+use super::expect::{Body as Wanted, Gate};
 use crate::clock::Clock;
 use crate::upstream::Lease;
 
@@ -98,8 +98,14 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if let Some(gate) = &mut self.gate {
-            ready!(gate.poll_open(cx));
-            self.gate = None;
+            match ready!(gate.poll_open(cx)) {
+                Wanted::Wanted => self.gate = None,
+                // Whoever sends it waits until the connection is given up; the client is let go.
+                Wanted::Refused => {
+                    (self.incoming, self.busy) = (None, None);
+                    return Poll::Pending;
+                }
+            }
         }
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(None);

@@ -21,12 +21,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tracing::debug;
 
+use super::expect::Said;
 use super::forwarding::Peer;
+use super::interim::Interim;
 use super::io::{Counted, CountedIo, IoCounts};
 use super::opening::{self, Opened, Speaks};
 use super::tunnel::Tunnel;
 use super::worker::WorkerContext;
-use super::{headers, http2, interim, request, tcp};
+use super::{expect, headers, http2, interim, request, tcp};
 use crate::lifecycle::Slot;
 use crate::record::TlsSeen;
 use crate::state::{Listener, PortStats};
@@ -50,6 +52,8 @@ pub(super) struct Connection {
     pub(super) tls: Option<Arc<TlsSeen>>,
     /// What endpoints are told of that.
     pub(super) peer: Peer,
+    /// What says whether the body of the open request may be sent, while nobody has.
+    pub(super) held_body: RefCell<Option<Arc<Said>>>,
     /// How many streams it had, where it speaks HTTP/2.
     pub(super) streams: http2::Streams,
     speaks: Speaks,
@@ -60,6 +64,12 @@ pub(super) struct Connection {
     /// What keeps it busy: a request, its body.
     busy: Cell<u32>,
     tunnel: RefCell<Option<Tunnel>>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({})", self.client)
+    }
 }
 
 /// Keeps a connection busy.
@@ -133,6 +143,11 @@ impl Connection {
         self.told_to_go.get()
     }
 
+    /// What is to be written before the next response.
+    pub(super) fn interim(&self) -> &Interim {
+        &self.counts.interim
+    }
+
     /// A random number, for what need not be secret.
     pub(super) fn random(&self) -> u64 {
         self.worker.rng.borrow_mut().next_u64()
@@ -203,6 +218,7 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
             client,
             tls,
             peer: Peer::new(client, local, settings.tls.is_on()),
+            held_body: RefCell::new(None),
             streams: http2::Streams::default(),
             speaks,
             told_to_go: Cell::new(false),
@@ -229,10 +245,12 @@ async fn serve_http1(connection: &Rc<Connection>, io: CountedIo) {
     let service = service_fn({
         let connection = Rc::clone(connection);
         move |request| {
-            let (counts, connection) = (Arc::clone(&connection.counts), Rc::clone(&connection));
+            let connection = Rc::clone(&connection);
             async move {
-                let serve = |request| request::serve(connection, request);
-                Ok::<_, Infallible>(interim::relayed(&counts, request, serve).await)
+                let serve = |request| request::serve(Rc::clone(&connection), request);
+                let mut response = interim::relayed(&connection.counts, request, serve).await;
+                expect::answered(&connection, &mut response);
+                Ok::<_, Infallible>(response)
             }
         }
     });

@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn in_http2_the_authority_is_the_host() {
-        let mut of = |uri: &str, headers: &[(&str, &str)]| {
+        let of = |uri: &str, headers: &[(&str, &str)]| {
             let mut request = request(uri, headers);
             *request.version_mut() = Version::HTTP_2;
             check(&request).map(|()| {

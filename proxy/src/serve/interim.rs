@@ -83,6 +83,14 @@ impl Interim {
         }
     }
 
+    /// The client may send its body, if that can still be said.
+    pub(super) fn say_continue(&self) {
+        if !self.writing.load(Relaxed) {
+            self.text().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.waits.store(true, Relaxed);
+        }
+    }
+
     /// The response begins: what could not be written before it never will be. What is half written is finished, since then HTTP is not
     /// writing.
     fn close(&self) {

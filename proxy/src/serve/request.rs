@@ -91,7 +91,7 @@ async fn forward(exchange: &mut Exchange, way: &Way, mut request: Request<Incomi
     if way.bond.counts() {
         exchange.bind(way.bond.outcome());
     }
-    let gate = expect::gate(&mut request);
+    let gate = expect::gate(&mut request, exchange.connection());
     let wants_upgrade = headers::to_endpoint(&mut request);
     let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let mut request = request.map(|body| RequestBody::new(body, exchange.connection(), gate));

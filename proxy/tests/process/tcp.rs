@@ -119,7 +119,7 @@ async fn a_client_keeps_its_endpoint_where_addresses_decide() {
         affinity: Some(Affinity::Hash {
             key: HashKey::SourceIp { v4: 32, v6: 64 },
             table: HashTable::Ring,
-            load_bound: None,
+            bound: None,
         }),
         ..Balancing::default()
     };
