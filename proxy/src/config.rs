@@ -63,7 +63,7 @@ pub struct Common {
     /// How it is logged.
     #[arg(long, env = "TENBIN_LOG_FORMAT", default_value = "text", value_enum)]
     pub log_format: LogFormat,
-    /// Whether each request is logged, on standard output, in the format of the log.
+    /// Whether each request is logged, on standard output, in the format of the log: on listeners whose own access log is off.
     #[arg(long, env = "TENBIN_ACCESS_LOG", default_value = "off", value_enum)]
     pub access_log: Switch,
 }
@@ -217,6 +217,9 @@ pub struct Admin {
         value_name = "PATH"
     )]
     pub socket: PathBuf,
+    /// Answer in JSON where people would get a table.
+    #[arg(long, global = true)]
+    pub json: bool,
     /// What to ask.
     #[command(subcommand)]
     pub command: AdminCommand,
@@ -225,18 +228,18 @@ pub struct Admin {
 /// What a running proxy can be asked.
 #[derive(Clone, Debug, Subcommand)]
 pub enum AdminCommand {
-    /// How it is.
+    /// How it is, as JSON.
     Status,
-    /// The configuration in use.
+    /// The configuration in use, as JSON; secrets are left out.
     Config,
     /// The endpoints with their live state.
     Clusters,
     /// Have clients close their connections; nothing is refused.
     Drain,
-    /// Log by this from now on.
+    /// What is logged; or log by this from now on, until the process ends.
     LogLevel {
         /// A level, or levels by module as `info,tenbin_proxy=debug`.
-        filter: String,
+        filter: Option<String>,
     },
 }
 

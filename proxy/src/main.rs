@@ -20,7 +20,7 @@ fn main() -> ExitCode {
 fn act(cli: Cli) -> anyhow::Result<()> {
     let (common, plan) = match cli.command {
         Some(Command::Admin(question)) => {
-            print!("{}", admin::ask(&question.socket, &question.command)?);
+            print!("{}", admin::ask(&question.socket, &question.command, question.json)?);
             return Ok(());
         }
         Some(Command::Sidecar(sidecar)) => (sidecar.common.clone(), Plan::sidecar(&sidecar)?),

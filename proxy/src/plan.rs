@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use tenbin_model::{EndpointId, Update};
+use tenbin_model::{AccessLogFormat, EndpointId, Update};
 
-use crate::access_log::Format;
 use crate::certificates::CertificateFiles;
 use crate::config::{self, LogFormat, Switch};
 use crate::state::Bootstrap;
@@ -35,8 +34,8 @@ pub struct Plan {
     pub workers: usize,
     /// How long requests may go on after the first signal to end.
     pub drain: Duration,
-    /// How requests are logged, if they are.
-    pub access_log: Option<Format>,
+    /// How requests are logged on listeners whose own log is off.
+    pub access_log: AccessLogFormat,
 }
 
 /// A stream to the operator.
@@ -107,9 +106,10 @@ impl Plan {
     }
 
     fn common(common: &config::Common, workers: usize) -> Self {
-        let format = match common.log_format {
-            LogFormat::Text => Format::Text,
-            LogFormat::Json => Format::Json,
+        let access_log = match (common.access_log, common.log_format) {
+            (Switch::Off, _) => AccessLogFormat::Off,
+            (Switch::On, LogFormat::Text) => AccessLogFormat::Text,
+            (Switch::On, LogFormat::Json) => AccessLogFormat::Json,
         };
         Plan {
             bootstrap: Bootstrap {
@@ -124,7 +124,7 @@ impl Plan {
             admin: None,
             workers: common.workers.map_or(workers, usize::from),
             drain: common.drain(),
-            access_log: (common.access_log == Switch::On).then_some(format),
+            access_log,
         }
     }
 }

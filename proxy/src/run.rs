@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use tracing::{error, info, warn};
 
-use crate::access_log::{AccessLog, Format, Lines};
+use crate::access_log::{AccessLog, Lines};
 use crate::certificates::{self, CertificateFiles};
 use crate::clock::Clock;
 use crate::drain::drain;
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::plan::{Plan, StreamPlan};
 use crate::serve::{self, Bound, Worker};
 use crate::shared::Shared;
+use crate::spans::{Exporter, Spans};
 use crate::state::{Listener, State};
 use crate::telemetry::LogLevel;
 use crate::xds::client::{self, Change, ClientConfig};
@@ -38,8 +40,10 @@ use crate::{admin, limits, status};
 
 /// Updates that may wait to be put in use.
 const WAITING_UPDATES: usize = 16;
-/// How long the access log gets to be written at the end.
-const LAST_LINES: Duration = Duration::from_millis(100);
+/// How long the access log and spans get to be written and sent at the end, and how often is looked whether they are.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// See [`LAST_WORDS`].
+const LAST_LOOK: Duration = Duration::from_millis(2);
 /// How often workers are looked after.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -51,7 +55,9 @@ struct Control {
     files: Files,
     status: Option<(Socket, Handler)>,
     admin: Option<(Socket, Handler)>,
-    lines: Option<(Lines, Format)>,
+    access_log: (AccessLog, Lines),
+    spans: (Spans, Exporter),
+    instance: String,
 }
 
 /// The files of certificates, and what was in them at the start.
@@ -89,20 +95,29 @@ pub fn run(plan: Plan, log_level: LogLevel) -> anyhow::Result<()> {
         files,
         status,
         admin,
-        lines,
+        access_log: (access_log, lines),
+        spans: (spans, exporter),
+        instance,
     } = control;
-    let logs = lines.is_some();
     let outcome = runtime.block_on(async {
-        let local = futures::future::join3(serve_local(status), serve_local(admin), write_lines(lines));
+        let told = futures::future::join(write_lines(lines), exporter.run(shared.clock, instance));
+        let local = futures::future::join3(serve_local(status), serve_local(admin), told);
         let mut local = std::pin::pin!(local);
         let outcome = tokio::select! {
             _ = &mut local => bail!("the control thread's servers ended"),
             () = follow(stream, files, &shared) => bail!("the stream's task ended"),
             outcome = live(&shared, &workers, drain) => outcome,
         };
-        if logs {
-            // The last lines of the access log.
-            let _ = tokio::time::timeout(LAST_LINES, &mut local).await;
+        spans.flush();
+        let told = async {
+            while access_log.pending() + spans.counts().pending.load(Relaxed) > 0 {
+                sleep(LAST_LOOK).await;
+            }
+        };
+        tokio::select! {
+            _ = &mut local => {}
+            () = told => {}
+            () = sleep(LAST_WORDS) => {}
         }
         outcome
     });
@@ -121,6 +136,7 @@ pub fn run(plan: Plan, log_level: LogLevel) -> anyhow::Result<()> {
 
 /// Binds everything and starts the workers.
 fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
+    let instance = plan.bootstrap.instance.clone();
     let descriptors = limits::raise_descriptors().context("the limit of descriptors")?;
     let shared = Shared {
         state: Arc::new(State::new(plan.bootstrap, seed())),
@@ -136,14 +152,15 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
     if let Some(update) = plan.first {
         shared.state.apply(update, shared.clock.now(), seed());
     }
-    let (access_log, lines) = plan.access_log.map(|_| AccessLog::new()).unzip();
+    let (access_log, lines) = AccessLog::new(plan.access_log);
+    let (spans, exporter) = Spans::new();
     let stream = plan.stream.map(|plan| restore(plan, &shared));
 
     let bound = bind(&shared.state, plan.workers)?;
     let addresses = bound.iter().map(|bound| bound.address).collect();
     let (status_socket, status_address) = plan.status.map(bind_status).transpose()?.unzip();
     let admin_socket = plan.admin.as_deref().map(bind_admin).transpose()?;
-    let workers = start_workers(bound, &shared, access_log.as_ref())?;
+    let workers = start_workers(bound, &shared, &access_log, &spans)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         workers = plan.workers,
@@ -159,7 +176,8 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
     }
     let metrics = Metrics {
         shared: shared.clone(),
-        access_log,
+        access_log: access_log.clone(),
+        spans: spans.clone(),
     };
     registry.register_collector(Box::new(metrics));
     let process = admin::Process {
@@ -177,7 +195,9 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         files,
         status: status_socket.map(|socket| (socket, status::handler(registry))),
         admin: admin_socket.map(|socket| (socket, admin::handler(process))),
-        lines: lines.zip(plan.access_log),
+        access_log: (access_log, lines),
+        spans: (spans, exporter),
+        instance,
     })
 }
 
@@ -237,14 +257,16 @@ fn bind_admin(path: &Path) -> anyhow::Result<Socket> {
 fn start_workers(
     mut bound: Vec<Bound>,
     shared: &Shared,
-    access_log: Option<&AccessLog>,
+    access_log: &AccessLog,
+    spans: &Spans,
 ) -> anyhow::Result<Vec<JoinHandle<io::Result<()>>>> {
     let workers = bound.iter().map(|bound| bound.sockets.len()).max().unwrap_or(0);
     let start = |index| {
         let worker = Worker {
             state: Arc::clone(&shared.state),
             lifecycle: Arc::clone(&shared.lifecycle),
-            access_log: access_log.cloned(),
+            access_log: access_log.clone(),
+            spans: spans.clone(),
             clock: shared.clock,
             seed: seed(),
             sockets: bound.iter_mut().filter_map(|bound| bound.sockets.pop()).collect(),
@@ -261,10 +283,8 @@ async fn serve_local(server: Option<(Socket, Handler)>) {
     }
 }
 
-async fn write_lines(lines: Option<(Lines, Format)>) {
-    if let Some((lines, format)) = lines
-        && let Err(error) = lines.write_to(tokio::io::stdout(), format).await
-    {
+async fn write_lines(lines: Lines) {
+    if let Err(error) = lines.write_to(tokio::io::stdout()).await {
         error!(%error, "the access log cannot be written");
     }
     std::future::pending::<()>().await;

@@ -31,6 +31,11 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<LogLevel> {
 }
 
 impl LogLevel {
+    /// What is logged by now; empty if nobody logs any more.
+    pub fn get(&self) -> String {
+        self.0.with_current(ToString::to_string).unwrap_or_default()
+    }
+
     /// Logs by `filter` from now on.
     ///
     /// # Errors

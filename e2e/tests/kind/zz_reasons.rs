@@ -90,7 +90,7 @@ async fn moved(lab: &Lab, driver: &Driver, door: &Pod, other: &Pod, cookie: &str
 
 /// What the admin socket shows of the cluster: how it balances, and what its endpoints got so far.
 async fn clusters(app: &App<'_>, door: &Pod, other: &Pod) -> anyhow::Result<()> {
-    let shown: Value = serde_json::from_str(&app.admin(&pod_name(door), &["clusters"]).await?)?;
+    let shown: Value = serde_json::from_str(&app.admin(&pod_name(door), &["clusters", "--json"]).await?)?;
     let cluster = &shown["clusters"][0];
     ensure!(
         cluster["algorithm"] == "RoundRobin" && cluster["affinity"]["type"] == "Cookie",

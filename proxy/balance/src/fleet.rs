@@ -8,6 +8,31 @@ use std::time::Duration;
 use crate::average::{Average, bits, from_bits};
 use crate::young::Window;
 
+/// What an endpoint is left out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// It could not be connected to.
+    Unreachable,
+    /// It failed too often in a row.
+    Failing,
+    /// Requests waited for too long, and too many in a row.
+    Hanging,
+}
+
+impl Charge {
+    /// Each of them, in their order.
+    pub const ALL: [Charge; 3] = [Charge::Unreachable, Charge::Failing, Charge::Hanging];
+
+    /// Its name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Charge::Unreachable => "unreachable",
+            Charge::Failing => "failing",
+            Charge::Hanging => "hanging",
+        }
+    }
+}
+
 /// The shared state of a cluster's endpoints.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -35,6 +60,8 @@ pub struct Fleet {
     /// Share of answers that were late, and the latency of those, as a logarithm.
     late: Average,
     late_latency: Average,
+    /// How often an endpoint began to be left out, by [`Charge`].
+    charges: [AtomicU64; Charge::ALL.len()],
 }
 
 impl Fleet {
@@ -70,6 +97,16 @@ impl Fleet {
         self.size.store(u32::try_from(size).unwrap_or(u32::MAX), Relaxed);
         self.is_bounded.store(is_bounded, Relaxed);
         self.counts_young.store(counts_young, Relaxed);
+    }
+
+    /// An endpoint began to be left out for this.
+    pub fn charge(&self, charge: Charge) {
+        self.charges[charge as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often one began to be left out for this.
+    pub fn charges(&self, charge: Charge) -> u64 {
+        self.charges[charge as usize].load(Relaxed)
     }
 
     pub(crate) fn is_bounded(&self) -> bool {

@@ -36,7 +36,7 @@ mod young;
 mod zones;
 
 pub use balancer::Balancer;
-pub use fleet::Fleet;
+pub use fleet::{Charge, Fleet};
 pub use hash::hash_key;
 pub use least::FULL_SCAN;
 pub use load::{Load, Open, Outcome};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::average::Average;
+use crate::fleet::Charge;
 use crate::peak::Peak;
 use crate::waiting::Waiting;
 use crate::young::{Ticket, Window, Young};
@@ -176,7 +177,13 @@ impl Load {
     /// gets to try.
     pub(crate) fn admit(&self, now: Time) -> Option<Status> {
         match self.status(now) {
-            Status::Usable if !self.skip.is_convicted() && self.hangs(now, Duration::ZERO) && self.convict(now) => None,
+            Status::Usable
+                if !self.skip.is_convicted()
+                    && self.hangs(now, Duration::ZERO)
+                    && self.convict(Charge::Hanging, now) =>
+            {
+                None
+            }
             Status::Usable => Some(Status::Usable),
             Status::Due => self.skip.admit(now).then_some(Status::Due),
             Status::Skipped => None,
@@ -191,7 +198,7 @@ impl Load {
             return if is_convicted {
                 self.skip.admit(now)
             } else {
-                !self.convict(now)
+                !self.convict(Charge::Hanging, now)
             };
         }
         let leaves = by == Bond::Key && self.failures.load(Relaxed) >= self.fleet.failures_in_a_row();
@@ -272,7 +279,7 @@ impl Load {
 
     /// Has it skipped for what its answers, or their lack, say; false where half of its fleet is already: whoever is left must not be
     /// buried under what the others got.
-    fn convict(&self, now: Time) -> bool {
+    fn convict(&self, charge: Charge, now: Time) -> bool {
         if self.skip.is_convicted() {
             self.skip.failed(now);
             return true;
@@ -280,7 +287,9 @@ impl Load {
         if !self.fleet.convict() {
             return false;
         }
-        if !self.skip.convicted(now) {
+        if self.skip.convicted(now) {
+            self.fleet.charge(charge);
+        } else {
             self.fleet.acquit();
         }
         true
@@ -299,7 +308,7 @@ impl Load {
             self.failing_since.store(now.as_micros(), Relaxed);
         }
         if row >= self.fleet.failures_in_a_row() {
-            self.convict(now);
+            self.convict(Charge::Failing, now);
         }
         let usual = self.fleet.latency().unwrap_or_default();
         self.peaked(usual.as_micros() as f32 * Peak::FAILURE, now);

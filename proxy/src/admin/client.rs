@@ -9,26 +9,36 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::timeout;
 
+use super::table;
 use crate::config::AdminCommand;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks the proxy behind `socket`; gives its answer.
+/// Asks the proxy behind `socket`; gives its answer: for people where there is a form for them, unless `json`.
 ///
 /// # Errors
 /// Nobody answers there, or the question is refused; the text says why.
-pub fn ask(socket: &Path, command: &AdminCommand) -> anyhow::Result<String> {
+pub fn ask(socket: &Path, command: &AdminCommand, json: bool) -> anyhow::Result<String> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())?;
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         let answer = timeout(PATIENCE, converse(socket, command)).await;
         answer.with_context(|| format!("no answer within {PATIENCE:?}"))?
+    })?;
+    Ok(match command {
+        AdminCommand::Clusters if !json => table::clusters(&serde_json::from_str(&answer)?),
+        AdminCommand::LogLevel { .. } if !json => {
+            let answer: Value = serde_json::from_str(&answer)?;
+            format!("{}\n", answer["log"].as_str().unwrap_or_default())
+        }
+        _ => answer,
     })
 }
 
@@ -38,7 +48,8 @@ async fn converse(socket: &Path, command: &AdminCommand) -> anyhow::Result<Strin
         AdminCommand::Config => (Method::GET, "/config", Bytes::new()),
         AdminCommand::Clusters => (Method::GET, "/clusters", Bytes::new()),
         AdminCommand::Drain => (Method::POST, "/drain", Bytes::new()),
-        AdminCommand::LogLevel { filter } => (Method::POST, "/log-level", Bytes::from(filter.clone())),
+        AdminCommand::LogLevel { filter: None } => (Method::GET, "/log-level", Bytes::new()),
+        AdminCommand::LogLevel { filter: Some(filter) } => (Method::POST, "/log-level", Bytes::from(filter.clone())),
     };
     let request = Request::builder()
         .method(method)

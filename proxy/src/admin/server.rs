@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::views;
+use super::{config, views};
 use crate::local_http::{Handler, text};
 use crate::shared::Shared;
 use crate::telemetry::LogLevel;
@@ -38,7 +38,7 @@ pub struct Process {
 pub fn handler(process: Process) -> Handler {
     Rc::new(move |request, body| match (&request.method, request.uri.path()) {
         (&Method::GET, "/status") => show(&views::status(&process)),
-        (&Method::GET, "/config") => show(&views::config(&process.shared.state.load())),
+        (&Method::GET, "/config") => show(&config::config(&process.shared.state.load())),
         (&Method::GET, "/clusters") => show(&views::clusters(
             &process.shared.state.load(),
             process.shared.clock.now(),
@@ -48,10 +48,11 @@ pub fn handler(process: Process) -> Handler {
             process.shared.lifecycle.drain();
             show(&json!({ "draining": true }))
         }
+        (&Method::GET, "/log-level") => show(&json!({ "log": process.log_level.get() })),
         (&Method::POST, "/log-level") => log_level(&process, body),
         _ => text(
             StatusCode::NOT_FOUND,
-            "GET /status, /config, /clusters and POST /drain, /log-level are here\n",
+            "GET /status, /config, /clusters, /log-level and POST /drain, /log-level are here\n",
         ),
     })
 }
@@ -62,7 +63,10 @@ fn log_level(process: &Process, filter: &[u8]) -> Response<Full<Bytes>> {
         Ok(()) => show(&json!({ "log": filter.trim() })),
         Err(error) => text(
             StatusCode::BAD_REQUEST,
-            format!("log-level: {filter:?} is not accepted, expected a level or levels by module: {error}\n"),
+            format!(
+                "log-level: {filter:?} is not accepted, expected error, warn, info, debug, trace or off, or one for each module, as \
+                 info,tenbin_proxy=debug: {error}\n"
+            ),
         ),
     }
 }

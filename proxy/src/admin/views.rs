@@ -1,5 +1,5 @@
-//! What admin shows, as JSON: the process, the configuration in use, the endpoints with their live state. Nothing here is secret, and
-//! nothing secret may come here.
+//! What admin shows of what lives, as JSON: the process, the endpoints with their state. Nothing here is secret, and nothing secret may
+//! come here. The configuration is `config`'s.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -47,45 +47,6 @@ pub(super) fn status(process: &Process) -> Value {
     })
 }
 
-/// The configuration in use.
-pub(super) fn config(snapshot: &Snapshot) -> Value {
-    let listeners = snapshot.listeners().iter().map(|listener| {
-        json!({
-            "name": listener.name.as_str(),
-            "address": listener.address.to_string(),
-            "headerTimeoutMs": listener.header_timeout.as_millis(),
-            "idleTimeoutMs": listener.idle_timeout.as_millis(),
-            "trustedHops": listener.trusted.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        })
-    });
-    let routes = snapshot.routes().map(|table| {
-        let hosts = table.hosts.iter().map(|host| {
-            let routes = host.routes.iter().map(|route| {
-                json!({
-                    "prefix": route.prefix,
-                    "cluster": route.cluster.as_str(),
-                    "requestTimeoutMs": route.timeouts.request.as_millis(),
-                })
-            });
-            json!({ "name": host.name, "domains": host.domains, "routes": routes.collect::<Vec<_>>() })
-        });
-        json!({ "name": table.name.as_str(), "hosts": hosts.collect::<Vec<_>>() })
-    });
-    let clusters = snapshot.clusters().map(|cluster| {
-        let endpoints = cluster.endpoints().map(|(endpoint, member)| named(endpoint, member));
-        let mut value = balancing(cluster);
-        value["connectTimeoutMs"] = json!(cluster.connect_timeout.as_millis());
-        value["endpoints"] = endpoints.collect();
-        value
-    });
-    json!({
-        "updates": snapshot.updates(),
-        "listeners": listeners.collect::<Vec<_>>(),
-        "routes": routes.collect::<Vec<_>>(),
-        "clusters": clusters.collect::<Vec<_>>(),
-    })
-}
-
 /// The endpoints with their live state.
 pub(super) fn clusters(snapshot: &Snapshot, now: Time) -> Value {
     let clusters = snapshot.clusters().map(|cluster| live(cluster, now));
@@ -101,6 +62,8 @@ fn live(cluster: &Cluster, now: Time) -> Value {
         value["picks"] = load.picks().into();
         value["latencyMs"] = load.latency().map(millis).into();
         value["slowness"] = rounded(load.slowness().into()).into();
+        value["connections"] = stats.open_connections.load(Relaxed).into();
+        value["connectionsIdle"] = stats.idle.load(Relaxed).into();
         value["connectionsOpened"] = stats.connections.load(Relaxed).into();
         value["connectFailures"] = stats.connect_failures.load(Relaxed).into();
         value["skip"] = match load.skip().explain(now) {
@@ -120,7 +83,7 @@ fn live(cluster: &Cluster, now: Time) -> Value {
     value
 }
 
-fn named(endpoint: &Endpoint, member: &Member) -> Value {
+pub(super) fn named(endpoint: &Endpoint, member: &Member) -> Value {
     json!({
         "id": endpoint.id.as_str(),
         "instance": &*endpoint.instance,
@@ -135,7 +98,7 @@ fn named(endpoint: &Endpoint, member: &Member) -> Value {
 }
 
 /// How a cluster balances.
-fn balancing(cluster: &Cluster) -> Value {
+pub(super) fn balancing(cluster: &Cluster) -> Value {
     let slow_start = cluster
         .balancing
         .slow_start

@@ -230,6 +230,7 @@ impl Body for ResponseBody {
             Source::Endpoint(relay) => relay,
         };
         if let Some(frame) = relay.held.pop_front() {
+            this.sends(&frame);
             return Poll::Ready(Some(Ok(frame)));
         }
         if relay.ended {
@@ -238,7 +239,10 @@ impl Body for ResponseBody {
         }
         let polled = ready!(relay.poll(cx));
         match polled {
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Ok(frame)) => {
+                this.sends(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
             Some(Err(failure)) => {
                 if let Some(exchange) = &mut this.exchange {
                     exchange.fail(failure);
@@ -268,6 +272,13 @@ impl Body for ResponseBody {
 }
 
 impl ResponseBody {
+    /// A part of an endpoint's response goes to the client.
+    fn sends(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
+            exchange.sent(data.len() as u64);
+        }
+    }
+
     /// The whole response went on its way.
     fn end(&mut self) {
         let Some(mut exchange) = self.exchange.take() else {

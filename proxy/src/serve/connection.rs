@@ -30,6 +30,7 @@ use super::tunnel::Tunnel;
 use super::worker::WorkerContext;
 use super::{expect, headers, http2, interim, request, tcp};
 use crate::lifecycle::Slot;
+use crate::record::TlsSeen;
 use crate::state::{Listener, PortStats};
 
 /// How long a connection that we closed is still read from, so that what the client is sending does not wipe out our last response.
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     pub(super) listener: usize,
     /// Who is at the other end.
     pub(super) client: SocketAddr,
+    /// What was agreed on with it, where it speaks TLS.
+    pub(super) tls: Option<Arc<TlsSeen>>,
     /// What endpoints are told of that.
     pub(super) peer: Peer,
     /// What says whether the body of the open request may be sent, while nobody has.
@@ -203,10 +206,17 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
     let local = stream.local_addr().unwrap_or(settings.address);
     let stats = Arc::clone(&settings.stats);
     let _open = OpenConnection::count(&stats);
-    if let Some(Opened { io, counts, speaks }) = opening::open(&worker, &settings, stream).await {
+    if let Some(opened) = opening::open(&worker, &settings, stream).await {
+        let Opened {
+            io,
+            counts,
+            speaks,
+            tls,
+        } = opened;
         let connection = Rc::new(Connection {
             listener,
             client,
+            tls,
             peer: Peer::new(client, local, settings.tls.is_on()),
             held_body: RefCell::new(None),
             streams: http2::Streams::default(),

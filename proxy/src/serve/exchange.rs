@@ -1,20 +1,20 @@
 //! One request from its headers to the end of its response: what is known about it, and that it is counted exactly once, however it
 //! ends. Deciding anything about it happens elsewhere.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode};
 use tenbin_balance::Time;
+use tenbin_model::AccessLogFormat;
 
 use super::connection::{Busy, Connection};
 use super::error::Failure;
-use super::headers;
-use super::request_id::REQUEST_ID;
-use crate::access_log::Record;
+use super::upload::Upload;
 use crate::affinity::Outcome;
+use crate::record::Record;
+use crate::spans::{Context, span_id};
 use crate::state::{Admission, Listener, Picked, PortStats};
 use crate::upstream::Lease;
 
@@ -27,8 +27,6 @@ pub(super) struct Exchange {
     failure: Option<Failure>,
     tries: u32,
     picked: Option<Picked>,
-    /// What is left of that where the endpoint is done with it before the client.
-    done: Option<Done>,
     /// Its place in its cluster, where that has a limit.
     admission: Option<Admission>,
     /// What became of its affinity; `None` where there is none for it.
@@ -37,55 +35,46 @@ pub(super) struct Exchange {
     tunnel: bool,
     completed: bool,
     _busy: Busy,
-    /// What the access log says about the request, where there is one.
-    logged: Option<Box<Logged>>,
+    /// The body that is sent, where there is one.
+    upload: Option<Rc<Upload>>,
+    /// Bytes sent to the client, and those of them that its listener does not count yet.
+    sent: u64,
+    uncounted: u64,
+    /// When it was sent to the last endpoint, and when the head of a response came from there.
+    tried_at: Time,
+    head_at: Option<Time>,
+    /// What the access log and spans tell of the request, where they do.
+    record: Option<Box<Record>>,
 }
 
-/// Where a request was that is not there any more.
-struct Done {
-    instance: Arc<str>,
-    reason: tenbin_balance::Reason,
-    candidates: u32,
-}
-
-struct Logged {
-    listener: Arc<Listener>,
-    source: IpAddr,
-    method: Method,
-    host: String,
-    uri: Uri,
-    request_id: Option<HeaderValue>,
-}
+/// After how many bytes a response is counted while it goes on: a stream shows before it ends, and small responses count once.
+const COUNT_EVERY: u64 = 1 << 20;
 
 impl Exchange {
     /// Opens it.
     pub(super) fn begin<B>(connection: Rc<Connection>, listener: &Arc<Listener>, request: &Request<B>) -> Self {
         listener.stats.in_flight.fetch_add(1, Relaxed);
-        let logged = connection.worker.access_log.is_some().then(|| {
-            Box::new(Logged {
-                listener: Arc::clone(listener),
-                source: listener.trusted.client(connection.client.ip(), request.headers()),
-                method: request.method().clone(),
-                host: headers::host(request).to_owned(),
-                uri: request.uri().clone(),
-                request_id: request.headers().get(REQUEST_ID).cloned(),
-            })
-        });
+        let started = connection.worker.clock.now();
+        let record = watch(&connection, listener, request, started);
         Exchange {
             stats: Arc::clone(&listener.stats),
-            started: connection.worker.clock.now(),
+            started,
             _busy: connection.busy(),
             connection,
             status: None,
             failure: None,
             tries: 0,
             picked: None,
-            done: None,
             admission: None,
             affinity: None,
             tunnel: false,
             completed: false,
-            logged,
+            upload: None,
+            sent: 0,
+            uncounted: 0,
+            tried_at: started,
+            head_at: None,
+            record,
         }
     }
 
@@ -99,12 +88,27 @@ impl Exchange {
         self.affinity = Some(affinity);
     }
 
-    /// It is sent to an endpoint; the one before, if any, is free of it.
-    pub(super) fn try_on(&mut self, picked: Picked) -> &Picked {
+    /// It has a body.
+    pub(super) fn uploads(&mut self, upload: Rc<Upload>) {
+        self.upload = Some(upload);
+    }
+
+    /// It is sent to an endpoint, which learns of its trace by `headers`; the one before, if any, is free of it.
+    pub(super) fn try_on(&mut self, picked: Picked, headers: Option<&mut HeaderMap>) -> &Picked {
         if self.tries > 0 {
             self.stats.retries.fetch_add(1, Relaxed);
         }
         self.tries += 1;
+        self.tried_at = self.connection.worker.clock.now();
+        self.head_at = None;
+        if let Some(record) = &mut self.record {
+            let span = span_id(&mut self.connection.worker.rng.borrow_mut());
+            let endpoint = &picked.endpoint;
+            record.try_on(&endpoint.instance, endpoint.address, span, self.tried_at);
+            if let (Some(trace), Some(headers)) = (&record.trace, headers) {
+                trace.inject(headers, span);
+            }
+        }
         self.stats.picks[picked.reason as usize].fetch_add(1, Relaxed);
         if let Some(affinity) = &mut self.affinity {
             *affinity = picked.affinity;
@@ -134,11 +138,38 @@ impl Exchange {
     pub(super) fn release(&mut self, lease: Lease) {
         self.give_back(lease);
         self.admission = None;
-        self.done = self.picked.take().map(|picked| Done {
-            instance: Arc::clone(&picked.endpoint.instance),
-            reason: picked.reason,
-            candidates: picked.candidates,
-        });
+        let picked = self.picked.take();
+        if let (Some(record), Some(picked)) = (&mut self.record, picked) {
+            (record.reason, record.candidates) = (Some(picked.reason), picked.candidates);
+        }
+    }
+
+    /// This came of the last try: the status of a response, or why there is none.
+    pub(super) fn tried(&mut self, result: Result<StatusCode, Failure>) {
+        let now = self.connection.worker.clock.now();
+        self.head_at = result.is_ok().then_some(now);
+        if let Some(record) = &mut self.record {
+            record.try_result(result);
+            if result.is_err() {
+                record.try_over(now);
+            }
+        }
+    }
+
+    /// So many bytes of the response went to the client.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.sent += bytes;
+        self.uncounted += bytes;
+        if self.uncounted >= COUNT_EVERY {
+            self.stats.sent.fetch_add(self.uncounted, Relaxed);
+            self.uncounted = 0;
+        }
+    }
+
+    /// So many bytes passed it as a tunnel, each way.
+    pub(super) fn carried(&self, received: u64, sent: u64) {
+        self.stats.received.fetch_add(received, Relaxed);
+        self.stats.sent.fetch_add(sent, Relaxed);
     }
 
     /// The endpoint that it was sent to last.
@@ -209,34 +240,62 @@ impl Exchange {
         if self.status != Some(StatusCode::SWITCHING_PROTOCOLS) {
             self.stats.duration.observe(duration);
         }
-        let done = self.done.take().or_else(|| {
-            let picked = self.picked.as_ref().filter(|_| self.logged.is_some())?;
-            Some(Done {
-                instance: Arc::clone(&picked.endpoint.instance),
-                reason: picked.reason,
-                candidates: picked.candidates,
-            })
-        });
-        if let (Some(log), Some(logged)) = (&self.connection.worker.access_log, self.logged.take()) {
-            log.write(Record {
-                listener: logged.listener.name.clone(),
-                client: self.connection.client,
-                source: logged.source,
-                method: logged.method,
-                host: logged.host,
-                uri: logged.uri,
-                request_id: logged.request_id,
-                status: self.status,
-                code: self.failure.map(Failure::code),
-                duration,
-                tries: self.tries,
-                reason: done.as_ref().map(|done| done.reason),
-                candidates: done.as_ref().map_or(0, |done| done.candidates),
-                endpoint: done.map(|done| done.instance),
-                affinity: self.affinity.unwrap_or(Outcome::None),
-            });
+        let first_byte = self.head_at.map(|at| at.since(self.tried_at));
+        if let Some(first_byte) = first_byte {
+            self.stats.first_byte.observe(first_byte);
+        }
+        let received = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        self.carried(received, self.uncounted);
+        if let Some(mut record) = self.record.take() {
+            record.duration = duration;
+            record.first_byte = first_byte;
+            (record.received, record.sent) = (received, self.sent);
+            (record.status, record.failure) = (self.status, self.failure);
+            if let Some(picked) = &self.picked {
+                (record.reason, record.candidates) = (Some(picked.reason), picked.candidates);
+            }
+            record.affinity = self.affinity.unwrap_or(Outcome::None);
+            self.tell(record);
         }
     }
+
+    /// Tells those who want to know.
+    fn tell(&self, record: Box<Record>) {
+        let worker = &self.connection.worker;
+        let logged = record.format != AccessLogFormat::Off && (record.chosen || record.failed());
+        if record.trace.as_ref().is_some_and(Context::is_sampled) {
+            let spans = if logged {
+                record.clone()
+            } else {
+                return worker.spans.send(record);
+            };
+            worker.spans.send(spans);
+        }
+        if logged {
+            worker.access_log.write(record);
+        }
+    }
+}
+
+/// What is gathered of a request from its begin, where the listener's access log or traces want to know.
+fn watch<B>(connection: &Connection, listener: &Listener, request: &Request<B>, now: Time) -> Option<Box<Record>> {
+    let (worker, settings) = (&connection.worker, &listener.settings);
+    let wanted = worker
+        .access_log
+        .wants(&settings.access_log, &mut worker.rng.borrow_mut());
+    let trace = settings.tracing.as_ref();
+    let trace = trace.and_then(|to| Context::begin(to, request.headers(), &mut worker.rng.borrow_mut()));
+    if wanted.is_none() && trace.is_none() {
+        return None;
+    }
+    let source = listener.trusted.client(connection.client.ip(), request.headers());
+    let mut record = Box::new(Record::begin(settings, request, connection.client, source, now));
+    if let Some(wanted) = wanted {
+        (record.format, record.chosen) = (wanted.format, wanted.chosen);
+    }
+    record.tls.clone_from(&connection.tls);
+    record.trace = trace;
+    Some(record)
 }
 
 impl Drop for Exchange {

@@ -114,6 +114,9 @@ pub(super) async fn forward(
         idle: route.timeouts.idle,
     };
     let upload = Upload::new(body, measures, exchange.connection(), gate);
+    if let Some(upload) = &upload {
+        exchange.uploads(Rc::clone(upload));
+    }
     let mut forward = Forward {
         patience: Patience::new(worker.clock, route.timeouts, grpc, upload.clone()),
         parcel: Parcel::new(head, upload, trailers),
@@ -145,7 +148,7 @@ impl Forward<'_> {
         let ask = self.way.ask(&self.worker, self.upgrade.is_some());
         let (admission, picked) = ask.first(&self.patience).await?;
         self.exchange.admit(admission);
-        self.exchange.try_on(picked);
+        self.exchange.try_on(picked, self.parcel.headers_mut());
         Ok(())
     }
 
@@ -215,8 +218,14 @@ impl Forward<'_> {
     /// Judges what a try brought, tells the balancer, and decides what is done about it.
     async fn judge(&mut self, outcome: Result<Delivered, Undelivered>) -> Next {
         match outcome {
-            Ok(delivered) => self.judge_response(delivered).await,
-            Err(why) => self.judge_failure(why),
+            Ok(delivered) => {
+                self.exchange.tried(Ok(delivered.response.status()));
+                self.judge_response(delivered).await
+            }
+            Err(why) => {
+                self.exchange.tried(Err(why.failure));
+                self.judge_failure(why)
+            }
         }
     }
 
@@ -310,7 +319,7 @@ impl Forward<'_> {
             }
             picked => picked?,
         };
-        self.exchange.try_on(picked);
+        self.exchange.try_on(picked, self.parcel.headers_mut());
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use super::handshake::Refused;
 use super::http2::PREFACE;
 use super::io::{Counted, CountedIo, IoCounts};
 use super::worker::WorkerContext;
+use crate::record::TlsSeen;
 use crate::state::{self, Listener, Tls};
 
 /// The longest that a TLS handshake may take.
@@ -38,11 +39,18 @@ pub(super) struct Opened {
     pub(super) io: CountedIo,
     pub(super) counts: Arc<IoCounts>,
     pub(super) speaks: Speaks,
+    /// What was agreed on, where it speaks TLS.
+    pub(super) tls: Option<Arc<TlsSeen>>,
 }
 
 impl Opened {
     fn new((io, counts): (CountedIo, Arc<IoCounts>), speaks: Speaks) -> Self {
-        Opened { io, counts, speaks }
+        Opened {
+            io,
+            counts,
+            speaks,
+            tls: None,
+        }
     }
 }
 
@@ -95,7 +103,9 @@ async fn secured(listener: &Listener, config: Arc<ServerConfig>, stream: TcpStre
         Some(b"h2") => Speaks::Http2,
         _ => Speaks::Http1,
     };
-    Some(Opened::new(Counted::wrap(TlsStream::from(stream)), speaks))
+    let tls = Some(Arc::new(TlsSeen::of(stream.get_ref().1)));
+    let opened = Opened::new(Counted::wrap(TlsStream::from(stream)), speaks);
+    Some(Opened { tls, ..opened })
 }
 
 /// Reads until it is clear whether a cleartext connection speaks HTTP/2.

@@ -50,6 +50,11 @@ impl Parcel {
         self.upload.as_deref()
     }
 
+    /// Its headers, while it may still be sent.
+    pub(super) fn headers_mut(&mut self) -> Option<&mut HeaderMap> {
+        self.head.as_mut().map(|head| &mut head.headers)
+    }
+
     /// Whether all of it is there.
     pub fn is_whole(&self) -> bool {
         self.head.is_some() && self.upload.as_ref().is_none_or(|upload| upload.is_whole())

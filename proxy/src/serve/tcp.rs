@@ -32,7 +32,11 @@ pub(super) async fn serve(connection: &Rc<Connection>, client: Counted) {
         Ok((picked, endpoint)) => {
             picked.open.held();
             match both_ways(client, endpoint, Timeouts::default().tunnel_idle).await {
-                Ok((up, down)) => debug!(up, down, "a connection ended"),
+                Ok((up, down)) => {
+                    debug!(up, down, "a connection ended");
+                    stats.received.fetch_add(up, Relaxed);
+                    stats.sent.fetch_add(down, Relaxed);
+                }
                 Err(error) => debug!(%error, "a connection broke"),
             }
         }

@@ -32,7 +32,10 @@ impl Tunnel {
             }
         };
         match both_ways(TokioIo::new(client), TokioIo::new(endpoint), self.idle).await {
-            Ok((up, down)) => debug!(up, down, "a tunnel ended"),
+            Ok((up, down)) => {
+                debug!(up, down, "a tunnel ended");
+                self.exchange.carried(up, down);
+            }
             Err(error) => debug!(%error, "a tunnel broke"),
         }
         drop(self.exchange);

@@ -172,6 +172,11 @@ impl Upload {
         }
     }
 
+    /// How much of it came so far, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.source.borrow().taken
+    }
+
     /// When it had been sent; `None` while it is still under way.
     pub fn ended(&self) -> Option<Time> {
         self.ended.get()

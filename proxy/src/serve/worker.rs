@@ -21,6 +21,7 @@ use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::limits;
+use crate::spans::Spans;
 use crate::state::State;
 use crate::upstream::Pool;
 
@@ -37,8 +38,10 @@ pub struct Worker {
     pub state: Arc<State>,
     /// The life of the process.
     pub lifecycle: Arc<Lifecycle>,
-    /// Where requests are logged, if they are.
-    pub access_log: Option<AccessLog>,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// Where spans go.
+    pub spans: Spans,
     /// The clock of the process.
     pub clock: Clock,
     /// What the worker's random choices follow from.
@@ -52,7 +55,8 @@ pub struct Worker {
 pub struct WorkerContext {
     pub(super) state: Arc<State>,
     pub(super) lifecycle: Arc<Lifecycle>,
-    pub(super) access_log: Option<AccessLog>,
+    pub(super) access_log: AccessLog,
+    pub(super) spans: Spans,
     pub(super) clock: Clock,
     pub(super) rng: RefCell<Rng>,
     pub(super) pool: Pool,
@@ -86,6 +90,7 @@ async fn run(worker: Worker) -> io::Result<()> {
         state: worker.state,
         lifecycle: worker.lifecycle,
         access_log: worker.access_log,
+        spans: worker.spans,
         clock: worker.clock,
         rng: RefCell::new(Rng::new(worker.seed)),
         pool: Pool::default(),

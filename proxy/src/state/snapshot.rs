@@ -53,6 +53,8 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// The proxies in front of it that are believed when they say who the client is.
     pub trusted: TrustedHops,
+    /// All that was said of it, or the defaults; under the name of its own.
+    pub settings: Arc<tenbin_model::Listener>,
     /// TLS with its clients.
     pub tls: Tls,
     /// Whether endpoints are told of clients by `Forwarded` too.
@@ -193,6 +195,10 @@ impl Snapshot {
             header_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_HEADER_TIMEOUT, |l| l.header_timeout),
             idle_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_IDLE_TIMEOUT, |l| l.idle_timeout),
             trusted: TrustedHops::new(settings.map_or(&[], |l| &l.trusted_hops)),
+            settings: settings.cloned().unwrap_or_else(|| {
+                let (name, routes) = (port.name.clone(), port.name.clone());
+                Arc::new(tenbin_model::Listener::new(name, port.address, routes))
+            }),
             tls: Terminator::next(
                 tls,
                 tcp.is_none(),
@@ -235,6 +241,16 @@ impl Snapshot {
     /// The route tables as they came, by name.
     pub fn routes(&self) -> impl Iterator<Item = &RouteTable> {
         self.received.routes.values().map(|(table, _)| &**table)
+    }
+
+    /// What was said of a cluster, if anybody told us of it.
+    pub fn told(&self, name: &ResourceName) -> Option<&tenbin_model::Cluster> {
+        self.received.clusters.get(name).map(|cluster| &**cluster)
+    }
+
+    /// The certificates that can be shown to clients, by name.
+    pub fn certificates(&self) -> impl Iterator<Item = &Shown> {
+        self.received.certificates.values().map(|shown| &**shown)
     }
 
     /// How many updates went into it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenbin_balance::{Fleet, Load, Reason};
+use tenbin_balance::{Charge, Fleet, Load, Reason, Status, Time};
 
 use super::Line;
 use crate::affinity::Outcome;
@@ -31,6 +31,12 @@ pub struct PortStats {
     pub tunnels: AtomicU64,
     /// Time from a request's headers to the end of its response; upgraded connections are left out.
     pub duration: Histogram,
+    /// Time from when a request was sent to an endpoint (the last it was tried on) to the head of its response.
+    pub first_byte: Histogram,
+    /// Bytes of bodies, upgraded and plain TCP connections that came from clients, and that went to them.
+    pub received: AtomicU64,
+    /// See [`Self::received`].
+    pub sent: AtomicU64,
     /// Client connections that are open now.
     pub connections: AtomicU64,
     /// Client connections ever accepted.
@@ -54,10 +60,14 @@ pub struct EndpointStats {
     pub load: Arc<Load>,
     /// Connections opened.
     pub connections: AtomicU64,
-    /// Connections that could not be opened.
-    pub connect_failures: AtomicU64,
     /// Connections that are open now.
     pub open_connections: AtomicU32,
+    /// Of those, the ones that nobody uses, as of the last sweep of each worker's pool.
+    pub idle: AtomicU64,
+    /// Requests sent over a connection that another had used before.
+    pub reused: AtomicU64,
+    /// Connections that could not be opened.
+    pub connect_failures: AtomicU64,
     /// Requests that wait for this endpoint alone.
     pub(crate) line: Line,
 }
@@ -68,10 +78,22 @@ impl EndpointStats {
         EndpointStats {
             load: Arc::new(Load::new(fleet)),
             connections: AtomicU64::new(0),
-            connect_failures: AtomicU64::new(0),
             open_connections: AtomicU32::new(0),
+            idle: AtomicU64::new(0),
+            reused: AtomicU64::new(0),
+            connect_failures: AtomicU64::new(0),
             line: Line::default(),
         }
+    }
+
+    /// A connection could not be opened, for a reason that is the endpoint's: it is left out for a while.
+    pub fn unreachable(&self, now: Time) {
+        let skip = self.load.skip();
+        if skip.status(now) != Status::Skipped {
+            self.load.fleet().charge(Charge::Unreachable);
+        }
+        skip.failed(now);
+        count(&self.connect_failures);
     }
 }
 
@@ -113,6 +135,16 @@ impl Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_while_it_is_left_out_begin_nothing() {
+        let stats = EndpointStats::new(&Arc::default());
+        for _ in 0..3 {
+            stats.unreachable(Time::default());
+        }
+        assert_eq!(stats.connect_failures.load(Relaxed), 3);
+        assert_eq!(stats.load.fleet().charges(Charge::Unreachable), 1);
+    }
 
     #[test]
     fn a_duration_falls_into_the_bucket_that_bounds_it() {

@@ -83,6 +83,16 @@ impl Shown {
         })
     }
 
+    /// Its name.
+    pub fn name(&self) -> &ResourceName {
+        &self.name
+    }
+
+    /// The certificate itself, without those that signed it.
+    pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.key.cert.first()
+    }
+
     fn is_for(&self, name: &ServerName<'_>) -> bool {
         let parsed = self.key.cert.first().map(ParsedCertificate::try_from);
         matches!(parsed, Some(Ok(parsed)) if verify_server_name(&parsed, name).is_ok())

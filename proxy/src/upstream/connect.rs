@@ -79,8 +79,7 @@ pub(super) async fn dial(
         }
         Err(_) => Failure::ConnectTimeout,
     };
-    endpoint.stats.load.skip().failed(clock.now());
-    state::count(&endpoint.stats.connect_failures);
+    endpoint.stats.unreachable(clock.now());
     Err(failure)
 }
 

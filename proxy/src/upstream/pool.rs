@@ -14,7 +14,7 @@ use tenbin_balance::Time;
 use super::multiplex::{Multiplex, Opening, Ticket};
 use crate::serve::RequestBody;
 use crate::serve::error::Failure;
-use crate::state::Endpoint;
+use crate::state::{Endpoint, EndpointStats, count};
 
 /// The most idle connections kept for one endpoint by one worker; the longest idle go first.
 pub const MAX_IDLE: usize = 256;
@@ -63,6 +63,9 @@ struct Shelf {
     idle: Vec<Idle>,
     shared: Vec<Rc<Multiplex>>,
     opening: Option<Rc<Opening>>,
+    stats: Arc<EndpointStats>,
+    /// How many of the idle ones are counted there: as of the last sweep, so that no request pays for it.
+    counted: usize,
 }
 
 #[derive(Debug)]
@@ -84,11 +87,27 @@ impl Shelf {
             idle: Vec::new(),
             shared: Vec::new(),
             opening: None,
+            stats: Arc::clone(&endpoint.stats),
+            counted: 0,
         }
+    }
+
+    /// Counts the idle ones anew.
+    fn count(&mut self, idle: usize) {
+        let (before, now) = (self.counted as u64, idle as u64);
+        // Below zero it wraps, and so does the addition.
+        self.stats.idle.fetch_add(now.wrapping_sub(before), Relaxed);
+        self.counted = idle;
     }
 
     fn is_empty(&self) -> bool {
         self.idle.is_empty() && self.shared.is_empty() && self.opening.is_none()
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        self.count(0);
     }
 }
 
@@ -101,6 +120,7 @@ impl Pool {
             Some(ticket) => Via::Http2(ticket),
             None => Via::Http1(shelf.take_idle(now)?),
         };
+        count(&endpoint.stats.reused);
         Some(Lease {
             endpoint: Arc::clone(endpoint),
             via,
@@ -182,6 +202,8 @@ impl Pool {
                 .is_some_and(|endpoint| !endpoint.stats.line.is_empty());
             shelf.idle.retain(|idle| !wanted && idle.is_fresh(now));
             shelf.shared.retain(|shared| shared.is_good() && !shared.is_stale(now));
+            let unused = shelf.shared.iter().filter(|shared| shared.is_idle()).count();
+            shelf.count(shelf.idle.len() + unused);
             shelf.endpoint.strong_count() > 0 && !shelf.is_empty()
         });
     }

@@ -28,7 +28,13 @@ async fn everything_can_be_asked() {
 
     let config = proxy.admin("config").await;
     assert_eq!(config["listeners"][0]["idleTimeoutMs"], 600_000);
-    assert_eq!(config["routes"][0]["hosts"][0]["routes"][0]["cluster"], "app");
+    let route = &config["routes"][0]["hosts"][0]["routes"][0];
+    assert_eq!(route["cluster"], "app");
+    assert_eq!(
+        (&route["timeouts"]["requestMs"], &route["retry"]["tries"]),
+        (&60_000.into(), &3.into())
+    );
+    assert_eq!(config["clusters"][0]["limits"]["queue"], 1024);
     assert_eq!(config["clusters"][0]["algorithm"], "Adaptive");
     assert_eq!(
         config["clusters"][0]["endpoints"][0]["address"],
@@ -38,9 +44,23 @@ async fn everything_can_be_asked() {
     let endpoint = proxy.endpoint(app.address).await;
     assert_eq!((&endpoint["picks"], &endpoint["state"]), (&1.into(), &"Ready".into()));
 
+    assert_eq!(proxy.try_admin(&["log-level"]).await.unwrap(), "info\n");
     assert!(proxy.try_admin(&["log-level", "tenbin_proxy=debug,warn"]).await.is_ok());
+    let now = proxy.admin("log-level").await["log"].as_str().unwrap().to_owned();
+    assert!(now.contains("tenbin_proxy=debug") && now.contains("warn"), "{now}");
     let refused = proxy.try_admin(&["log-level", "tenbin=loud"]).await.unwrap_err();
-    assert!(refused.contains("400") && refused.contains("tenbin=loud"), "{refused}");
+    assert!(
+        refused.contains("400") && refused.contains("tenbin=loud") && refused.contains("trace or off"),
+        "{refused}"
+    );
+
+    let table = proxy.try_admin(&["clusters"]).await.unwrap();
+    let rows: Vec<_> = table.lines().collect();
+    assert!(rows[0].starts_with("app: Adaptive, affinity none"), "{table}");
+    assert!(
+        rows[1].contains("INSTANCE") && rows[2].contains(&app.address.to_string()),
+        "{table}"
+    );
 
     proxy.admin("drain").await;
     assert_eq!(proxy.admin("status").await["draining"], true);

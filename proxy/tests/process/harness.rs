@@ -174,7 +174,7 @@ impl Proxy {
 
     /// What it answers, as JSON.
     pub(crate) async fn admin(&self, question: &str) -> Value {
-        serde_json::from_str(&self.try_admin(&[question]).await.unwrap()).unwrap()
+        serde_json::from_str(&self.try_admin(&[question, "--json"]).await.unwrap()).unwrap()
     }
 
     /// The endpoints of its first cluster with their live state.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tenbin_model::{
-    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Resource, ResourceName, Route, RouteTable,
-    Update, VirtualHost,
+    AccessLogFormat, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Resource, ResourceName,
+    Route, RouteTable, Update, VirtualHost,
 };
+use tenbin_proxy::access_log::AccessLog;
 use tenbin_proxy::clock::Clock;
 use tenbin_proxy::lifecycle::Lifecycle;
 use tenbin_proxy::serve::{self, Worker};
+use tenbin_proxy::spans::Spans;
 use tenbin_proxy::state::{Bootstrap, PortStats, State};
 
 use crate::client::Client;
@@ -71,7 +73,8 @@ impl Inside {
         let worker = Worker {
             state: Arc::clone(&state),
             lifecycle: Arc::clone(&lifecycle),
-            access_log: None,
+            access_log: AccessLog::new(AccessLogFormat::Off).0,
+            spans: Spans::new().0,
             clock,
             seed: 3,
             sockets: bound.sockets,

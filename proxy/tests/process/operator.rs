@@ -119,10 +119,14 @@ impl Operator {
 
     /// Whose X-Forwarded-For is believed.
     pub(crate) fn listener(&self, trusted: &[&str]) {
-        self.set(Resource::Listener(Listener {
-            trusted_hops: trusted.iter().map(|text| text.parse().unwrap()).collect(),
-            ..Listener::new(self.port(), ([0, 0, 0, 0], 1).into(), self.port())
-        }));
+        self.says(|listener| listener.trusted_hops = trusted.iter().map(|text| text.parse().unwrap()).collect());
+    }
+
+    /// What else there is to say of its listener; what is not said is as by default.
+    pub(crate) fn says(&self, change: impl FnOnce(&mut Listener)) {
+        let mut listener = Listener::new(self.port(), ([0, 0, 0, 0], 1).into(), self.port());
+        change(&mut listener);
+        self.set(Resource::Listener(listener));
     }
 
     fn route(&self) {

@@ -1,0 +1,45 @@
+//! What is public of a certificate, for people: whom it is for, who signed it, until when. Nothing of its key.
+
+use serde_json::{Value, json};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use crate::state::Shown;
+
+/// A certificate that listeners show.
+pub(super) fn certificate(shown: &Shown) -> Value {
+    let parsed = shown.leaf().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    let Some((_, leaf)) = parsed else {
+        return json!({ "name": shown.name().as_str() });
+    };
+    let validity = leaf.validity();
+    json!({
+        "name": shown.name().as_str(),
+        "subjects": subjects(&leaf),
+        "issuer": leaf.issuer().to_string(),
+        "serial": leaf.raw_serial_as_string(),
+        "notBefore": validity.not_before.to_rfc2822().unwrap_or_default(),
+        "notAfter": validity.not_after.to_rfc2822().unwrap_or_default(),
+        "notAfterTimestamp": validity.not_after.timestamp(),
+    })
+}
+
+/// The names that clients may ask for.
+fn subjects(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let names = leaf.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|names| &names.value.general_names);
+    let named = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|ip| std::net::Ipv4Addr::from(ip).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|ip| std::net::Ipv6Addr::from(ip).to_string()),
+        },
+        _ => None,
+    });
+    named.collect()
+}
