@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream as streams};
-use http::header::{ALLOW, CONTENT_TYPE, COOKIE, TRAILER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
@@ -100,12 +100,16 @@ impl App {
 pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
     let started = Instant::now();
     let protocol = format!("{:?}", request.version());
+    let head = request.method() == Method::HEAD;
     let line = app.log.then(|| format!("{} {}", request.method(), request.uri()));
     let mut response = match route(app, request).await {
         Ok(response) => response,
         Err(Failure::Asked(response)) => *response,
         Err(Failure::Client(error)) => return Err(error),
     };
+    if head {
+        response = without_body(response);
+    }
     if let Ok(instance) = HeaderValue::try_from(&app.instance) {
         response.headers_mut().insert(INSTANCE, instance);
     }
@@ -120,6 +124,15 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result
         );
     }
     Ok(response)
+}
+
+/// The answer to a HEAD: the library leaves the body away over HTTP/1.1 alone.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::from_text(""))
 }
 
 /// Why a request gets no answer of the path's own.

@@ -129,6 +129,17 @@ async fn speaks_http2_beside_http1_on_one_port() {
             let version = if http2 { "HTTP/2.0" } else { "HTTP/1.1" };
             assert_eq!(answer.headers["x-demo-protocol"], version);
         }
+        let head = Request {
+            method: "HEAD".to_owned(),
+            http2,
+            ..Request::get(pair.url("/at/1"))
+        };
+        let answer = pair.send(head).await;
+        assert_eq!((answer.status, answer.body_bytes), (Some(200), 0));
+        assert!(
+            answer.headers["content-length"].parse::<u64>().unwrap() > 20,
+            "{answer:?}"
+        );
         let mut load = Load::new(Request::post(pair.url("/sink"), 100_000), 4);
         (load.request.http2, load.count) = (http2, Some(40));
         let started: Started = pair.ask("/loads", &load).await;
