@@ -149,14 +149,18 @@ async fn heads_and_expectations(app: &App<'_>, curl: &Curl<'_>, driver: &Driver)
 
 /// What comes before the response, and behind it and the request.
 async fn early_hints_and_trailers(app: &App<'_>, driver: &Driver) -> anyhow::Result<()> {
-    let get = "GET /early HTTP/1.1\r\nhost: speaks\r\nconnection: close\r\n\r\n";
-    let early = by_hand(app, driver, BY_HAND, &[("", get)]).await?;
+    let get = |more: &str| format!("GET /early HTTP/1.1\r\nhost: speaks\r\n{more}connection: close\r\n\r\n");
+    // A browser that goes to a page, which knows what to do with them.
+    let asked = get("sec-fetch-mode: navigate\r\n");
+    let early = by_hand(app, driver, BY_HAND, &[("", &asked)]).await?;
     let (hints, rest) = early.text.split_once("\r\n\r\n").context("no head came")?;
     ensure!(
         hints.starts_with("HTTP/1.1 103") && hints.to_lowercase().contains("link: </style.css>"),
         "no early hints: {early:?}"
     );
     ensure!(rest.starts_with("HTTP/1.1 200") && early.closed, "{early:?}");
+    let unasked = by_hand(app, driver, BY_HAND, &[("", &get(""))]).await?;
+    ensure!(unasked.text.starts_with("HTTP/1.1 200"), "{unasked:?}");
 
     let post = "POST /trailers HTTP/1.1\r\nhost: speaks\r\ntransfer-encoding: chunked\r\ntrailer: x-mine\r\nte: trailers\r\n\
                 connection: te, close\r\n\r\n3\r\nabc\r\n0\r\nx-mine: last\r\n\r\n";
@@ -354,6 +358,11 @@ async fn only_the_right_authority_is_trusted(app: &App<'_>, driver: &Driver, ca:
     }
     let served = requests(app, driver).await?;
     for port in [HTTPS, H2] {
+        // Also in HTTP/2 an answer to HEAD has no body, whoever makes it.
+        let mut head = Request::get(app.url_of(port, "/"));
+        (head.method, head.http2) = ("HEAD".to_owned(), true);
+        let answer = driver.send(&head).await?;
+        ensure!(answer.status == Some(503) && answer.error.is_none(), "HEAD: {answer:?}");
         distrusted(&driver.send(&Request::get(app.url_of(port, "/"))).await?)?;
         distrusted(&driver.send(&Request::post(app.url_of(port, "/sink"), 10)).await?)?;
     }
