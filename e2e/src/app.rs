@@ -240,6 +240,16 @@ impl<'a> App<'a> {
         format!("http://{}.{}.svc.cluster.local{path}", self.name, self.lab.namespace)
     }
 
+    /// A URL of another port of its Service.
+    pub fn url_of(&self, port: u16, path: &str) -> String {
+        format!("http://{}{path}", self.address(port))
+    }
+
+    /// `host:port` of its Service.
+    pub fn address(&self, port: u16) -> String {
+        format!("{}.{}.svc.cluster.local:{port}", self.name, self.lab.namespace)
+    }
+
     /// A load on its Service: `clients`, each pausing 20 ms after an answer, until stopped.
     pub fn load(&self, path: &str, clients: usize) -> tenbin_load::Load {
         tenbin_load::Load {

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use anyhow::{Context, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tenbin_load::{Answer, Echo, Echoed, Load, PORT, Report, Request, Scan, Scanned, Started};
+use tenbin_load::{
+    Answer, Called, Calls, Connected, Connections, Echo, Echoed, Heard, Listen, Load, Moved, PORT, Raw, Received,
+    Report, Request, Scan, Scanned, Started, Volume,
+};
 
 use crate::eventually;
 
@@ -109,6 +112,46 @@ impl Driver {
     pub async fn websocket(&self, plan: &Echo) -> anyhow::Result<Echoed> {
         self.reached(&plan.url).await?;
         self.call("POST", "/websocket", plan).await
+    }
+
+    /// Sends a volume over a WebSocket and takes it back.
+    ///
+    /// # Errors
+    /// The driver can't be reached.
+    pub async fn volume(&self, plan: &Volume) -> anyhow::Result<Moved> {
+        self.call("POST", "/volume", plan).await
+    }
+
+    /// Reads server-sent events for a while.
+    ///
+    /// # Errors
+    /// The driver can't be reached.
+    pub async fn listen(&self, plan: &Listen) -> anyhow::Result<Heard> {
+        self.call("POST", "/events", plan).await
+    }
+
+    /// Makes gRPC calls over one connection.
+    ///
+    /// # Errors
+    /// The driver can't be reached, or the host can't.
+    pub async fn grpc(&self, plan: &Calls) -> anyhow::Result<Called> {
+        self.call("POST", "/grpc", plan).await
+    }
+
+    /// Tries connections to a TCP port that sends back what it gets.
+    ///
+    /// # Errors
+    /// The driver can't be reached.
+    pub async fn tcp(&self, plan: &Connections) -> anyhow::Result<Connected> {
+        self.call("POST", "/tcp", plan).await
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// The driver can't be reached.
+    pub async fn raw(&self, plan: &Raw) -> anyhow::Result<Received> {
+        self.call("POST", "/raw", plan).await
     }
 
     /// Looks for open ports.

@@ -27,8 +27,13 @@ pub struct Lab {
     pub kubectl: Kubectl,
 }
 
-/// Tells the person who runs the tests something, also of a test that passes.
+/// Tells the person who runs the tests something, also of a test that passes: with the other words of the test, when all have run.
 pub fn say(what: impl Display) {
+    println!("    {what}");
+}
+
+/// Tells it at once, past what holds back a test's words.
+fn say_now(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "    {what}");
 }
 
@@ -54,7 +59,7 @@ pub fn test(name: &str, body: impl AsyncFnOnce(&Lab) -> anyhow::Result<()>) {
             lab.describe().await;
         }
         lab.remove().await;
-        say(format_args!("{name}: {:.1} s", began.elapsed().as_secs_f32()));
+        say_now(format_args!("{name}: {:.1} s", began.elapsed().as_secs_f32()));
         outcome
     });
     if let Err(e) = outcome {

@@ -4,6 +4,7 @@
 
 mod app;
 mod chart;
+mod curl;
 mod driver;
 mod kubectl;
 mod lab;
@@ -16,6 +17,7 @@ mod stream;
 mod wait;
 
 pub use app::{App, Balancing, demo_spec};
+pub use curl::Curl;
 pub use driver::{Driver, RunningLoad, explain};
 pub use kubectl::{Kubectl, Outcome};
 pub use lab::{Lab, say, test};

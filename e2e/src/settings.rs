@@ -13,6 +13,8 @@ pub struct Settings {
     pub operator_image: String,
     /// `TENBIN_ENVOY_IMAGE`: a stock Envoy, for the test that needs it.
     pub envoy_image: Option<String>,
+    /// `TENBIN_CURL_IMAGE`: curl on the demo app's image, for the test that needs it.
+    pub curl_image: Option<String>,
     /// `TENBIN_CLUSTER`: the kind cluster's name, after which its nodes are named; `tenbin-test` unless given.
     pub cluster: String,
     /// `TENBIN_SYSTEM_NAMESPACE`: where the chart is installed; `tenbin-system` unless given.
@@ -38,6 +40,7 @@ impl Settings {
             proxy_image: must("TENBIN_PROXY_IMAGE")?,
             operator_image: must("TENBIN_OPERATOR_IMAGE")?,
             envoy_image: std::env::var("TENBIN_ENVOY_IMAGE").ok(),
+            curl_image: std::env::var("TENBIN_CURL_IMAGE").ok(),
             cluster: may("TENBIN_CLUSTER", "tenbin-test"),
             system: may("TENBIN_SYSTEM_NAMESPACE", "tenbin-system"),
             helm: may("TENBIN_HELM", "helm"),

@@ -6,6 +6,7 @@ mod latency;
 mod machine;
 mod operator;
 mod process;
+mod sockets;
 mod table;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Bench {
     Latency(latency::Options),
     /// CPU per request of the proxy against nginx.
     Cpu(cpu::Options),
+    /// Memory of the proxy for each of many WebSockets.
+    Sockets(sockets::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Operator(options) => runtime()?.block_on(operator::run(options)),
         Bench::Latency(options) => latency::run(&options),
         Bench::Cpu(options) => runtime()?.block_on(cpu::run(&options)),
+        Bench::Sockets(options) => runtime()?.block_on(sockets::run(&options)),
     }
 }
 

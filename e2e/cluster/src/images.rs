@@ -239,7 +239,7 @@ fn names_missing(image: &Image, there: &BTreeMap<String, String>) -> Vec<String>
 }
 
 /// Lays out an image's folder: the binary in /usr/local/bin, each library it loads where it looks for it.
-fn stage(binary: &Path, name: &str, dir: &Path) -> Result<()> {
+pub(crate) fn stage(binary: &Path, name: &str, dir: &Path) -> Result<()> {
     let root = dir.join("root");
     // What cargo sets for the programs that it runs would lead the loader astray here.
     let listed = Run::new("env")

@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod charts;
+pub mod curl;
 pub mod diagnostics;
 pub mod docker;
 pub mod down;

@@ -32,6 +32,8 @@ pub(crate) enum Bench {
     Latency,
     /// CPU per request of the proxy against nginx.
     Cpu,
+    /// Memory of the proxy for each of 10,000 WebSockets.
+    Sockets,
 }
 
 /// Runs the one asked for, or all; the others run also after one has failed.
@@ -47,6 +49,9 @@ pub(crate) fn everything(context: &Context, only: Option<Bench>, way: &Way) -> R
     let mut failures = Vec::new();
     if wanted(Bench::Cpu) {
         failures.extend(say.stage("CPU per request", || cpu(context, &binaries)).err());
+    }
+    if wanted(Bench::Sockets) && !interrupt::requested() {
+        failures.extend(say.stage("WebSockets", || sockets(context, &binaries)).err());
     }
     let on_cluster: Vec<Bench> = [Bench::Latency, Bench::Operator]
         .into_iter()
@@ -71,6 +76,13 @@ fn cpu(context: &Context, binaries: &Binaries) -> Result<()> {
     }
     let proxy = binaries.path("tenbin-proxy")?.display().to_string();
     run(context, "cpu", &[("TENBIN_PROXY_BINARY", proxy)])
+}
+
+fn sockets(context: &Context, binaries: &Binaries) -> Result<()> {
+    let path = |name: &str| anyhow::Ok(binaries.path(name)?.display().to_string());
+    let (proxy, demo) = (path("tenbin-proxy")?, path("tenbin-demo")?);
+    let env = [("TENBIN_PROXY_BINARY", proxy), ("TENBIN_DEMO_BINARY", demo)];
+    run(context, "sockets", &env)
 }
 
 /// Runs one benchmark and shows what it says.

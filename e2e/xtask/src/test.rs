@@ -12,7 +12,7 @@ use tenbin_cluster::interrupt::{self, Interrupted};
 use tenbin_cluster::kind::Cluster;
 use tenbin_cluster::run::{Run, Stream};
 use tenbin_cluster::say::span;
-use tenbin_cluster::{Context, charts, diagnostics, down, envoy, images, kind, socketio};
+use tenbin_cluster::{Context, charts, curl, diagnostics, down, envoy, images, kind, socketio};
 
 use crate::tests_counted::Counted;
 use crate::up::{self, Ground};
@@ -154,15 +154,17 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
     let binaries = say.stage("Release binaries", || images::binaries(context))?;
     let images = say.stage("Images", || images::build(context, &cluster.docker, &binaries))?;
     let envoy = say.stage("Envoy", || envoy::build(context, &cluster.docker))?;
+    let curl = say.stage("curl", || curl::build(context, &cluster.docker, &images.demo))?;
     let example = say.stage("Socket.IO", || socketio::build(context, &cluster.docker))?;
     say.stage("Images into the nodes", || {
-        let others = [&envoy, &example.server, &example.redis];
+        let others = [&envoy, &curl, &example.server, &example.redis];
         images::load(context, cluster, &[&images.all()[..], &others[..]].concat())
     })?;
     say.stage("Charts on the cluster", || charts::install(context, cluster, &images))?;
     drop(lock);
     say.stage("End to end", || {
         // All packages, though one has such tests: the same choice as the unit tests', so that nothing is compiled twice.
+        // What a test says comes at the end, its failures last of all; while it runs, each test's line as it ends.
         let args = [
             "test",
             "--workspace",
@@ -170,10 +172,11 @@ fn on_cluster(context: &Context, cluster: &Cluster, lock: Lock, counted: &mut Co
             "kind",
             "--",
             "--test-threads=1",
-            "--nocapture",
+            "--show-output",
         ];
         let mut environment = environment(cluster, &images);
         environment.push(("TENBIN_ENVOY_IMAGE", envoy.reference()));
+        environment.push(("TENBIN_CURL_IMAGE", curl.reference()));
         shown(context, &args, &environment, counted)
     })
 }

@@ -116,5 +116,12 @@ mod tests {
                         note: run with `RUST_BACKTRACE=1` to see more\n\nfailures:\n    a::b\n\n\
                         test result: FAILED. 0 passed; 1 failed; 0 ignored";
         assert_eq!(counted(captured).failures, wanted);
+        // What `--show-output` adds: the words of those that passed come first, and those of failures begin with what the test told.
+        let shown = "test a::a ... ok\ntest a::b ... FAILED\n\nsuccesses:\n\n---- a::a stdout ----\n    told\n\n\nsuccesses:\n    a::a\n\n\
+                     failures:\n\n---- a::b stdout ----\n    told\n    a long description\n\n\
+                     thread 'a::b' (3) panicked at x.rs:3:4:\ntwo is\nnot three\n\
+                     note: run with `RUST_BACKTRACE=1` to see more\n\n\nfailures:\n    a::b\n\n\
+                     test result: FAILED. 1 passed; 1 failed; 0 ignored";
+        assert_eq!(counted(shown).failures, wanted);
     }
 }

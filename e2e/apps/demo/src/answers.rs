@@ -1,17 +1,21 @@
 //! What the demo app answers: one function for each path. Nothing here listens, and nothing knows of Kubernetes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::header::{ALLOW, CONTENT_TYPE, COOKIE};
+use bytes::Bytes;
+use futures::{StreamExt, stream as streams};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Frame, Incoming};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use crate::body::{Body, Lines};
-use crate::websocket;
+use crate::waits::Waits;
+use crate::{grpc, websocket};
 
 /// Longest delay, in milliseconds.
 const DELAY_MAX_MS: u64 = 60_000;
@@ -19,6 +23,10 @@ const DELAY_MAX_MS: u64 = 60_000;
 const LINES_MAX: u64 = 100_000;
 /// Which replica answered, on every answer.
 const INSTANCE: HeaderName = HeaderName::from_static("x-tenbin-instance");
+/// By which version of HTTP the request came, on every answer.
+const PROTOCOL: HeaderName = HeaderName::from_static("x-demo-protocol");
+/// The length of the request's body, in the trailers of the answer.
+const BYTES: HeaderName = HeaderName::from_static("x-demo-bytes");
 
 const HELP: &str = "\
 GET  /               which replica this is
@@ -27,7 +35,8 @@ POST /kill           ends the process at once
 GET  /slow?ms=N      answers after N milliseconds (at most 60000)
 GET  /work?ms=N      works for N milliseconds on one of its slots (--slots), after those that came before
 POST /slow?ms=N      delays every answer but /healthz by N milliseconds from now on; 0 ends it
-*    /status/N       answers with status N (200 to 599)
+*    /status/N       answers with status N (200 to 599), and reads no body
+POST /fail?status=N  answers everything but /healthz with status N from now on; 0 ends it
 GET  /session        the cookies and session headers of the request
 GET  /headers        the headers of the request
 GET  /healthz        200 or 503
@@ -36,6 +45,10 @@ GET  /ws             a WebSocket that sends back what it gets
 POST /echo           sends the body back as it comes
 POST /sink           counts the bytes of the body
 GET  /stream?n=&ms=  n server-sent events, ms milliseconds apart
+GET  /events?ms=     server-sent events without end, ms milliseconds apart
+POST /trailers       the trailers of the request; its length is in those of the answer
+GET  /waits          how many gRPC calls wait, and how many were cancelled
+gRPC tenbin.demo.Demo: Say, Count, Gather, Chat, Wait
 ";
 
 /// A replica's identity and what has been done to it.
@@ -47,6 +60,10 @@ pub(crate) struct App {
     requests: AtomicU64,
     delay_ms: AtomicU64,
     healthy: AtomicBool,
+    /// The status that everything is answered with; none where it is 0.
+    failing: AtomicU16,
+    /// gRPC calls that wait.
+    pub(crate) waits: Waits,
     /// Work that can be done at once; what comes when all are taken waits in line.
     slots: Semaphore,
 }
@@ -62,8 +79,15 @@ impl App {
             requests: AtomicU64::new(0),
             delay_ms: AtomicU64::new(0),
             healthy: AtomicBool::new(true),
+            failing: AtomicU16::new(0),
+            waits: Waits::default(),
             slots: Semaphore::new(slots as usize),
         }
+    }
+
+    /// The replica's name.
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Turns true when the app is to finish. The process waits for whoever holds one.
@@ -73,16 +97,24 @@ impl App {
 }
 
 /// Answers a request. An error is the client's: a body that breaks off.
-pub(crate) async fn answer(app: &App, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
     let started = Instant::now();
+    let protocol = format!("{:?}", request.version());
+    let head = request.method() == Method::HEAD;
     let line = app.log.then(|| format!("{} {}", request.method(), request.uri()));
     let mut response = match route(app, request).await {
         Ok(response) => response,
         Err(Failure::Asked(response)) => *response,
         Err(Failure::Client(error)) => return Err(error),
     };
+    if head {
+        response = without_body(response);
+    }
     if let Ok(instance) = HeaderValue::try_from(&app.instance) {
         response.headers_mut().insert(INSTANCE, instance);
+    }
+    if let Ok(protocol) = HeaderValue::try_from(protocol) {
+        response.headers_mut().insert(PROTOCOL, protocol);
     }
     if let Some(line) = line {
         println!(
@@ -92,6 +124,15 @@ pub(crate) async fn answer(app: &App, request: Request<Incoming>) -> Result<Resp
         );
     }
     Ok(response)
+}
+
+/// The answer to a HEAD: the library leaves the body away over HTTP/1.1 alone.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::from_text(""))
 }
 
 /// Why a request gets no answer of the path's own.
@@ -104,16 +145,22 @@ enum Failure {
 
 type Answer = Result<Response<Body>, Failure>;
 
-async fn route(app: &App, mut request: Request<Incoming>) -> Answer {
+async fn route(app: &Arc<App>, mut request: Request<Incoming>) -> Answer {
     let path = request.uri().path().to_owned();
     if path == "/healthz" {
         return healthz(app, &request);
     }
     let requests = app.requests.fetch_add(1, Ordering::Relaxed) + 1;
-    // How it is slowed down is said at once, or a slow replica could hardly be made fast again; and dying takes no time.
-    if !(request.method() == Method::POST && (path == "/slow" || path == "/kill")) {
+    // How it misbehaves is said at once, or a slow replica could hardly be made fast again; and dying takes no time.
+    if !(request.method() == Method::POST && ["/slow", "/fail", "/kill"].contains(&path.as_str())) {
         let delay = app.delay_ms.load(Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(delay)).await;
+        if let Ok(status) = StatusCode::from_u16(app.failing.load(Ordering::Relaxed)) {
+            return Ok(to_text(status, format!("{} fails\n", app.instance)));
+        }
+    }
+    if is_grpc(&request) {
+        return Ok(grpc::answer(app, request).await);
     }
     match path.as_str() {
         "/" => who(app, &request, requests),
@@ -151,12 +198,30 @@ async fn route(app: &App, mut request: Request<Incoming>) -> Answer {
             allow(&request, &[Method::GET])?;
             stream(&request)
         }
+        "/fail" => fail(app, &request),
+        "/events" => {
+            allow(&request, &[Method::GET])?;
+            events(app, &request)
+        }
+        "/trailers" => {
+            allow(&request, &[Method::POST, Method::PUT])?;
+            trailers(request).await
+        }
+        "/waits" => {
+            allow(&request, &[Method::GET])?;
+            Ok(to_json(&app.waits.to_json()))
+        }
         at if at.starts_with("/at/") => who(app, &request, requests),
         other => match other.strip_prefix("/status/") {
             Some(status) => to_status(status),
             None => Err(refuse(StatusCode::NOT_FOUND, HELP)),
         },
     }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn who(app: &App, request: &Request<Incoming>, requests: u64) -> Answer {
@@ -204,6 +269,17 @@ async fn slow(app: &App, request: &Request<Incoming>) -> Answer {
     Ok(to_json(&json!({ "instance": app.instance, "ms": ms })))
 }
 
+fn fail(app: &App, request: &Request<Incoming>) -> Answer {
+    allow(request, &[Method::POST])?;
+    let given = parameter(request, "status");
+    let accepted = |status: &u16| *status == 0 || (200..=599).contains(status);
+    let status = given.and_then(|text| text.parse().ok()).filter(accepted);
+    let status = status.ok_or_else(|| bad_parameter("status", given, "0, or a number from 200 to 599"))?;
+    app.failing.store(status, Ordering::Relaxed);
+    println!("{} now answers everything with {status}", app.instance);
+    Ok(to_json(&json!({ "instance": app.instance, "status": status })))
+}
+
 /// A piece of work: nothing is calculated, so that capacity is the number of slots and no matter of the machine.
 async fn work(app: &App, request: &Request<Incoming>) -> Answer {
     allow(request, &[Method::GET])?;
@@ -229,10 +305,10 @@ fn to_status(text: &str) -> Answer {
 }
 
 fn echo(request: Request<Incoming>) -> Response<Body> {
-    let content_type = request.headers().get(CONTENT_TYPE).cloned();
+    let same = [CONTENT_TYPE, TRAILER].map(|name| (request.headers().get(&name).cloned(), name));
     let mut response = Response::new(Body::Echo(request.into_body()));
-    if let Some(content_type) = content_type {
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    for (value, name) in same {
+        response.headers_mut().extend(value.map(|value| (name, value)));
     }
     response
 }
@@ -246,6 +322,44 @@ async fn sink(request: Request<Incoming>) -> Answer {
         }
     }
     Ok(to_json(&json!({ "bytes": bytes })))
+}
+
+/// What came behind the body, and the body's length behind the answer's. HTTP/1.1 has trailers only where both sides said so before.
+async fn trailers(request: Request<Incoming>) -> Answer {
+    let body = request.into_body().collect().await.map_err(Failure::Client)?;
+    let found = body.trailers().cloned().unwrap_or_default();
+    let seen = Value::Object(to_object(&found, |_| true));
+    let mut behind = HeaderMap::new();
+    behind.insert(BYTES, HeaderValue::from(body.to_bytes().len()));
+    let frames = [Frame::data(Bytes::from(format!("{seen}\n"))), Frame::trailers(behind)];
+    let mut response = Response::new(Body::from_frames(streams::iter(frames)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(TRAILER, HeaderValue::from_static("x-demo-bytes"));
+    Ok(response)
+}
+
+/// Events until the client goes or the app stops, each with its number and the replica's name.
+fn events(app: &Arc<App>, request: &Request<Incoming>) -> Answer {
+    let ms = number(request, "ms", Some(1000), DELAY_MAX_MS)?.max(1);
+    let instance = app.instance.clone();
+    let ticks = tokio::time::interval(Duration::from_millis(ms));
+    let numbers = streams::unfold((0_u64, ticks), |(next, mut ticks)| async move {
+        ticks.tick().await;
+        Some((next, (next + 1, ticks)))
+    });
+    let mut stopping = app.stopping();
+    let stop = async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let frames = numbers
+        .map(move |id| Frame::data(Bytes::from(format!("id: {id}\ndata: {instance}\n\n"))))
+        .take_until(Box::pin(stop));
+    let mut response = Response::new(Body::from_frames(frames));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(response)
 }
 
 fn stream(request: &Request<Incoming>) -> Answer {

@@ -1,4 +1,4 @@
-//! The bodies of answers: whole ones, ones that pass through, ones that come line by line. No decisions here.
+//! The bodies of answers: whole ones, ones that pass through, ones that come piece by piece. No decisions here.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -7,9 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use futures::{Stream, StreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
+
+/// Why a body breaks off.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of an answer.
 pub(crate) enum Body {
@@ -17,25 +22,41 @@ pub(crate) enum Body {
     /// The request's own body, sent back as it comes.
     Echo(Incoming),
     Lines(Lines),
+    /// Any other.
+    Other(UnsyncBoxBody<Bytes, Error>),
 }
 
 impl Body {
     pub(crate) fn from_text(text: impl Into<Bytes>) -> Body {
         Body::Full(Full::new(text.into()))
     }
+
+    pub(crate) fn other<B>(body: B) -> Body
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        Body::Other(body.map_err(Into::into).boxed_unsync())
+    }
+
+    /// A body without a length, of frames as they come.
+    pub(crate) fn from_frames(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Body {
+        Body::other(StreamBody::new(frames.map(Ok::<_, Infallible>)))
+    }
 }
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.get_mut() {
             Body::Full(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never: Infallible| match never {}),
-            Body::Echo(body) => Pin::new(body).poll_frame(cx),
+            Body::Echo(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Body::Lines(lines) => lines.poll_line(cx).map(|line| line.map(|line| Ok(Frame::data(line)))),
+            Body::Other(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -44,6 +65,7 @@ impl hyper::body::Body for Body {
             Body::Full(body) => body.is_end_stream(),
             Body::Echo(body) => body.is_end_stream(),
             Body::Lines(lines) => lines.next == lines.count,
+            Body::Other(body) => body.is_end_stream(),
         }
     }
 
@@ -52,6 +74,7 @@ impl hyper::body::Body for Body {
             Body::Full(body) => body.size_hint(),
             Body::Echo(body) => body.size_hint(),
             Body::Lines(_) => SizeHint::default(),
+            Body::Other(body) => body.size_hint(),
         }
     }
 }

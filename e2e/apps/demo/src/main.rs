@@ -3,22 +3,24 @@
 
 mod answers;
 mod body;
+mod grpc;
+mod listen;
+mod raw;
+mod tcp;
+mod waits;
 mod websocket;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use futures::future::join_all;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use answers::App;
+use listen::{Port, Speaks};
 
 /// A small app to balance. POST /kill ends it; GET / tells which replica answers.
 #[derive(Parser)]
@@ -27,6 +29,8 @@ struct Flags {
     /// The port to listen on, at all addresses; 0 takes a free one and tells it.
     #[arg(long, env = "TENBIN_PORT", default_value_t = 8080)]
     port: u16,
+    #[command(flatten)]
+    more: More,
     /// The name of this replica; the host's name unless given.
     #[arg(long, env = "TENBIN_INSTANCE")]
     instance: Option<String>,
@@ -41,6 +45,48 @@ struct Flags {
     log: bool,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+/// Other ports than the first, at all addresses; 0 takes a free one and tells it.
+#[derive(clap::Args)]
+struct More {
+    /// Ports that speak what the first one does: HTTP/1.1, and HTTP/2 by prior knowledge.
+    #[arg(long, env = "DEMO_HTTP_PORTS", value_delimiter = ',')]
+    http_ports: Vec<u16>,
+    /// Ports that speak it over TLS, HTTP/2 by ALPN.
+    #[arg(long, env = "DEMO_TLS_PORTS", value_delimiter = ',', requires_all = ["tls_certificate", "tls_key"])]
+    tls_ports: Vec<u16>,
+    /// The certificate of these and those that signed it, as PEM text.
+    #[arg(
+        long,
+        env = "DEMO_TLS_CERTIFICATE",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
+    tls_certificate: Option<String>,
+    /// Its private key, as PEM text.
+    #[arg(long, env = "DEMO_TLS_KEY", hide_env_values = true, allow_hyphen_values = true)]
+    tls_key: Option<String>,
+    /// A port of plain TCP: names the replica, then sends back what comes.
+    #[arg(long, env = "DEMO_TCP_PORT")]
+    tcp_port: Option<u16>,
+    /// A port where HTTP/1.1 is spoken by hand: /early (103 first), /refuse (417), /half, /cut, /silent, /close, /garbage.
+    #[arg(long, env = "DEMO_RAW_PORT")]
+    raw_port: Option<u16>,
+}
+
+impl More {
+    /// What is spoken where.
+    fn ports(&self) -> anyhow::Result<Vec<(u16, Speaks)>> {
+        let mut ports: Vec<_> = self.http_ports.iter().map(|port| (*port, Speaks::Http)).collect();
+        if let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) {
+            let acceptor = listen::tls(certificate, key)?;
+            ports.extend(self.tls_ports.iter().map(|port| (*port, Speaks::Tls(acceptor.clone()))));
+        }
+        ports.extend(self.tcp_port.map(|port| (port, Speaks::Tcp)));
+        ports.extend(self.raw_port.map(|port| (port, Speaks::Raw)));
+        Ok(ports)
+    }
 }
 
 /// What to be instead of an app.
@@ -75,21 +121,25 @@ fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> anyhow::Result<()> {
     let instance = flags.instance.filter(|name| !name.is_empty()).unwrap_or_else(host_name);
-    let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let listener = TcpListener::bind(("0.0.0.0", flags.port))
-        .await
-        .with_context(|| format!("listen on port {}", flags.port))?;
-    println!(
-        "{instance} of {} listens on {}",
-        flags.app,
-        listener.local_addr().context("read the own address")?
-    );
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let first = Port::open(flags.port, Speaks::Http).await?;
+    println!("{instance} of {} listens on {}", flags.app, first.address()?);
+    let mut ports = vec![first];
+    for (number, speaks) in flags.more.ports()? {
+        let port = Port::open(number, speaks).await?;
+        println!("{instance} speaks {} on {}", port.speaks(), port.address()?);
+        ports.push(port);
+    }
 
     let (stop, stopping) = watch::channel(false);
     let app = Arc::new(App::new(instance.clone(), flags.app, flags.log, flags.slots, stopping));
-    serve(&listener, &app, terminate, interrupt).await;
-    drop(listener);
+    tokio::select! {
+        _ = join_all(ports.iter().map(|port| port.serve(&app))) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    drop(ports);
     println!("{instance} stops: takes no more connections, finishes what is in flight");
     // Every connection holds a receiver, so this waits for the last of them; who sent the signal has the patience to set.
     drop(app);
@@ -97,48 +147,6 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     stop.closed().await;
     println!("{instance} has stopped");
     Ok(())
-}
-
-/// Accepts connections until a signal says to stop.
-async fn serve(listener: &TcpListener, app: &Arc<App>, mut terminate: Signal, mut interrupt: Signal) {
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    tokio::spawn(connection(stream, Arc::clone(app)));
-                }
-                // Out of file descriptors, most likely: the listener is as good as before once some are free again.
-                Err(error) => {
-                    eprintln!("cannot accept: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, app: Arc<App>) {
-    // Without it small answers would wait for acknowledgements; a socket that refuses it still works.
-    let _ = stream.set_nodelay(true);
-    let mut stopping = app.stopping();
-    let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { answers::answer(&app, request).await }
-    });
-    // No time limit for the next request: a proxy may keep connections for as long as it likes.
-    let connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::pin!(connection);
-    // An error is the client's going away, which is its right.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
 }
 
 fn host_name() -> String {

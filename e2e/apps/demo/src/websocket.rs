@@ -19,6 +19,8 @@ use crate::body::Body;
 
 /// Longest message that is sent back, in bytes; it is held in memory whole.
 const MESSAGE_MAX: usize = 1024 * 1024;
+/// How much of a connection is read at a time, in bytes.
+const READ_BUFFER: usize = 16 * 1024;
 /// How long a client has for its part of closing.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -65,6 +67,8 @@ async fn echo(upgrade: hyper::upgrade::OnUpgrade, mut stopping: watch::Receiver<
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(MESSAGE_MAX);
     config.max_frame_size = Some(MESSAGE_MAX);
+    // The library's own would be 128 KiB for each of many idle sockets.
+    config.read_buffer_size = READ_BUFFER;
     let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, Some(config)).await;
     loop {
         let message = tokio::select! {

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 client: opens a connection, sends one request at a time, says what became of it. It never tries again:
+//! One HTTP client: opens a connection, sends one request at a time, says what became of it. It never tries again:
 //! whether something was lost on the way is what the tests want to know.
 
 use std::collections::BTreeMap;
@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
+use http::{HeaderMap, Response, Uri, Version};
 use http_body_util::BodyExt;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -58,9 +60,15 @@ impl Target {
 
 /// A connection that can take a request.
 pub(crate) struct Connection {
-    sender: SendRequest<Filler>,
+    sender: Sender,
     driver: JoinHandle<()>,
     answered: u64,
+}
+
+/// The way into a connection, by version.
+enum Sender {
+    One(http1::SendRequest<Filler>),
+    Two(http2::SendRequest<Filler>),
 }
 
 impl Drop for Connection {
@@ -70,14 +78,20 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    async fn open(address: SocketAddr, http2: bool) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.context("connect")?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(async move {
-            // How a connection ends is seen by the request on it.
-            let _ = connection.await;
-        });
+        let io = TokioIo::new(stream);
+        // How a connection ends is seen by the request on it.
+        let (sender, driver) = if http2 {
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+            let driver = tokio::spawn(async move { drop(connection.await) });
+            (Sender::Two(sender), driver)
+        } else {
+            let (sender, connection) = http1::handshake(io).await?;
+            let driver = tokio::spawn(async move { drop(connection.await) });
+            (Sender::One(sender), driver)
+        };
         Ok(Connection {
             sender,
             driver,
@@ -87,7 +101,17 @@ impl Connection {
 
     /// Whether another request can be sent.
     async fn usable(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        match &mut self.sender {
+            Sender::One(sender) => sender.ready().await.is_ok(),
+            Sender::Two(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    async fn send(&mut self, request: http::Request<Filler>) -> hyper::Result<Response<Incoming>> {
+        match &mut self.sender {
+            Sender::One(sender) => sender.send_request(request).await,
+            Sender::Two(sender) => sender.send_request(request).await,
+        }
     }
 }
 
@@ -105,6 +129,7 @@ pub(crate) async fn send(target: &Target, request: &Request, kept: &mut Option<C
         status: None,
         headers: BTreeMap::new(),
         cookies: Vec::new(),
+        trailers: BTreeMap::new(),
         body: String::new(),
         body_bytes: 0,
         error: None,
@@ -125,7 +150,7 @@ pub(crate) async fn send(target: &Target, request: &Request, kept: &mut Option<C
             Some(connection) => connection,
             None => {
                 opened = true;
-                Connection::open(target.address)
+                Connection::open(target.address, request.http2)
                     .await
                     .map_err(|e| (Cause::Connect, format!("{e:#}")))?
             }
@@ -152,29 +177,15 @@ async fn exchange(
     connection: &mut Connection,
     answer: &mut Answer,
 ) -> Result<(), (Cause, String)> {
-    let mut builder = http::Request::builder()
-        .method(request.method.as_str())
-        .uri(&target.path)
-        .header(http::header::HOST, &target.authority);
-    for (name, value) in &request.headers {
-        builder = builder.header(name, value);
-    }
-    let message = builder
-        .body(Filler::new(request.body_bytes))
-        .map_err(|e| (Cause::Connect, format!("no request can be made of this: {e}")))?;
-    let response = connection
-        .sender
-        .send_request(message)
-        .await
-        .map_err(|e| (Cause::Closed, words(&e)))?;
+    let message =
+        message(target, request).map_err(|e| (Cause::Connect, format!("no request can be made of this: {e}")))?;
+    let response = connection.send(message).await.map_err(|e| (Cause::Closed, words(&e)))?;
     answer.status = Some(response.status().as_u16());
-    for (name, value) in response.headers() {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        if name == http::header::SET_COOKIE {
-            answer.cookies.push(value.clone());
-        }
-        answer.headers.insert(name.as_str().to_owned(), value);
-    }
+    answer.headers = texts(response.headers());
+    let cookies = response.headers().get_all(http::header::SET_COOKIE).iter();
+    answer.cookies = cookies
+        .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+        .collect();
     let mut body = response.into_body();
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -183,13 +194,41 @@ async fn exchange(
             answer.body_bytes += data.len() as u64;
             text.extend_from_slice(&data[..data.len().min(KEPT - text.len())]);
         }
+        if let Some(trailers) = frame.trailers_ref() {
+            answer.trailers = texts(trailers);
+        }
     }
     answer.body = String::from_utf8_lossy(&text).into_owned();
     Ok(())
 }
 
+/// The request as its version has it: HTTP/2 has the host in its target, HTTP/1.1 in a header.
+fn message(target: &Target, request: &Request) -> http::Result<http::Request<Filler>> {
+    let mut builder = http::Request::builder().method(request.method.as_str());
+    builder = if request.http2 {
+        let uri = Uri::builder().scheme("http").authority(target.authority.as_str());
+        let uri = uri.path_and_query(target.path.as_str()).build()?;
+        builder.version(Version::HTTP_2).uri(uri)
+    } else {
+        builder.uri(&target.path).header(http::header::HOST, &target.authority)
+    };
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    builder.body(Filler::new(request.body_bytes))
+}
+
+/// Headers as text, of a repeated one the last.
+fn texts(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
+}
+
 /// An error with its causes.
-fn words(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn words(error: &(dyn std::error::Error + 'static)) -> String {
     let mut all = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

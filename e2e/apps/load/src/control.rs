@@ -1,4 +1,4 @@
-//! The JSON API: start, read and stop loads, send single requests, try a WebSocket, look for open ports.
+//! The JSON API: start, read and stop loads, send single requests, try other protocols, look for open ports.
 //! Every answer is 200 with what was asked for, or 400 with `{"error": …}`.
 
 use std::collections::BTreeMap;
@@ -19,9 +19,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
 use crate::client::{self, Target};
-use crate::plan::{self, Answer, Echo, Load, Scan, Started};
+use crate::plan::{self, Answer, Load, Scan, Started};
 use crate::run::Running;
-use crate::{scan, websocket};
+use crate::{events, grpc, scan, tcp, volume, websocket};
 
 /// The longest body that is read, in bytes.
 const BODY: usize = 64 * 1024;
@@ -97,10 +97,12 @@ async fn route(loads: &Shared, request: Request<Incoming>) -> anyhow::Result<Str
             to_json(&serde_json::json!({}))
         }
         (&Method::POST, ["requests"]) => to_json(&once(&from_json(&body)?).await?),
-        (&Method::POST, ["websocket"]) => {
-            let plan: Echo = from_json(&body)?;
-            to_json(&websocket::echo(&plan).await)
-        }
+        (&Method::POST, ["websocket"]) => to_json(&websocket::echo(&from_json(&body)?).await),
+        (&Method::POST, ["volume"]) => to_json(&volume::volume(&from_json(&body)?).await),
+        (&Method::POST, ["events"]) => to_json(&events::listen(&from_json(&body)?).await),
+        (&Method::POST, ["grpc"]) => to_json(&grpc::calls(&from_json(&body)?).await?),
+        (&Method::POST, ["tcp"]) => to_json(&tcp::connections(&from_json(&body)?).await),
+        (&Method::POST, ["raw"]) => to_json(&tcp::raw(&from_json(&body)?).await),
         (&Method::POST, ["scan"]) => {
             let plan: Scan = from_json(&body)?;
             to_json(&scan::scan(plan.address).await)

@@ -1,9 +1,13 @@
 //! What the driver is told and what it tells: the bodies of its JSON API, shared with the tests.
 //! Every time is in milliseconds of the driver's own clock since the Unix epoch, so that times of one driver can be compared.
 
+mod protocols;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use protocols::{Call, Called, Calls, Connected, Connections, Heard, Listen, Moved, Raw, Received, Step, Volume};
 
 /// One request. In a load, `{n}` in the path, the query or the value of a header is the request's number (from 0), and `{ip}` an
 /// address made of it, so that each can have a key of its own.
@@ -23,6 +27,9 @@ pub struct Request {
     /// How long it may take in all, in milliseconds.
     #[serde(default = "ten_seconds")]
     pub timeout_ms: u64,
+    /// Over HTTP/2, by prior knowledge, rather than HTTP/1.1.
+    #[serde(default)]
+    pub http2: bool,
 }
 
 impl Request {
@@ -34,6 +41,7 @@ impl Request {
             headers: BTreeMap::new(),
             body_bytes: 0,
             timeout_ms: ten_seconds(),
+            http2: false,
         }
     }
 
@@ -65,6 +73,9 @@ pub struct Answer {
     /// The values of all its `set-cookie` headers.
     #[serde(default)]
     pub cookies: Vec<String>,
+    /// What came behind its body, names in lower case.
+    #[serde(default)]
+    pub trailers: BTreeMap<String, String>,
     /// The first 64 KiB of its body, as text.
     pub body: String,
     /// Length of the whole body in bytes.
@@ -146,6 +157,12 @@ pub struct Report {
     pub failed: u64,
     /// The first 200 failures.
     pub failures: Vec<Failure>,
+    /// Successful ones that took longer than 250 ms, and the longest time that one took, in milliseconds.
+    #[serde(default)]
+    pub slow: u64,
+    /// See [`Self::slow`].
+    #[serde(default)]
+    pub longest_ms: u64,
     /// When the last failed request began; 0 without one.
     pub last_failure_began_ms: u64,
     /// Who answered, by the header `x-tenbin-instance`.

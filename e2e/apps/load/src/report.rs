@@ -5,6 +5,8 @@ use crate::plan::{Answer, Cause, Failure, Report, Visit};
 
 /// The header in which the demo app tells which replica answers.
 const INSTANCE: &str = "x-tenbin-instance";
+/// From when on an answer is slow, in milliseconds.
+const SLOW_MS: u64 = 250;
 /// How many failures a report holds.
 const FAILURES: usize = 200;
 /// How many answers a report lists in order.
@@ -31,6 +33,9 @@ impl Report {
         self.connections += u64::from(opened);
         if is_good(&answer) {
             self.ok += 1;
+            let took = answer.ended_ms.saturating_sub(answer.began_ms);
+            self.slow += u64::from(took > SLOW_MS);
+            self.longest_ms = self.longest_ms.max(took);
             if let Some(name) = answer.headers.get(INSTANCE).cloned() {
                 self.answered(&name, &answer, which);
             }
