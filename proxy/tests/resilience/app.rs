@@ -93,11 +93,6 @@ impl App {
         self.most.load(SeqCst)
     }
 
-    /// Requests that it has now.
-    pub(crate) fn open_now(&self) -> usize {
-        self.open.load(SeqCst)
-    }
-
     /// Lets so many requests go on.
     pub(crate) fn open(&self, requests: usize) {
         self.gate.add_permits(requests);
@@ -194,7 +189,10 @@ async fn read_body(stream: &mut TcpStream, head: &str, mut came: usize) -> Optio
     Some(())
 }
 
-/// An address at which nobody listens.
-pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// An address at which nobody listens, nor will while the socket is kept.
+pub(crate) fn nobody() -> (SocketAddr, socket2::Socket) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }

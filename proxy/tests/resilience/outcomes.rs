@@ -40,8 +40,14 @@ enum Fault {
 const FAULTS: [(&str, Fault); 19] = [
     ("it refuses the connection", Fault::Refused),
     ("it does not answer the connection attempt", Fault::Unreachable),
-    ("it closes the connection before a byte of its answer", Fault::App(Way::Close)),
-    ("it closes a connection that had been idle when the request comes", Fault::App(Way::CloseAtReuse)),
+    (
+        "it closes the connection before a byte of its answer",
+        Fault::App(Way::Close),
+    ),
+    (
+        "it closes a connection that had been idle when the request comes",
+        Fault::App(Way::CloseAtReuse),
+    ),
     ("it closes in the middle of its headers", Fault::App(Way::CloseInHead)),
     ("it closes in the middle of its body", Fault::App(Way::CloseInBody)),
     ("it takes the request and is silent", Fault::App(Way::Silent)),
@@ -94,7 +100,10 @@ async fn cell(fault: Fault, method: &str, body: usize, every: bool) -> Cell {
             let (address, full) = unreachable().await;
             (address, Some(full))
         }
-        (None, _) => (nobody().await, None),
+        (None, _) => {
+            let (address, socket) = nobody();
+            (address, Some((socket, Vec::new())))
+        }
     };
     let world = World::of(&[address, good.address], |s| {
         settings(s, every);
@@ -113,13 +122,16 @@ async fn cell(fault: Fault, method: &str, body: usize, every: bool) -> Cell {
             Some(send(world.address, &text).await)
         }
         Fault::Exhausted => {
-            let (address, first) = (world.address, request("GET", 0));
-            let held = tokio::spawn(async move { send(address, &first).await });
+            let (proxy, first) = (world.address, request("GET", 0));
+            let held = tokio::spawn(async move { send(proxy, &first).await });
             eventually("the limit is reached", || seen() == 1).await;
-            before = 1;
             let got = send(world.address, &text).await;
+            let cell = Cell {
+                text: format!("{}, {}×", outcome(Some(&got), &world), seen() - 1),
+                blamed: world.is_blamed(address),
+            };
             held.abort();
-            Some(got)
+            return cell;
         }
         Fault::ClientGone => {
             let left = timeout(Duration::from_millis(250), send(world.address, &text)).await;
@@ -192,7 +204,7 @@ fn table(title: &str, rows: &[(&str, Vec<Cell>)]) -> String {
         let blamed = match blamed {
             0 => "no",
             n if n == cells.len() => "yes",
-            _ => "with a body",
+            _ => "where the client is told",
         };
         let _ = writeln!(page, " {blamed} |");
     }
@@ -225,7 +237,10 @@ async fn outcomes_are_as_documented() {
     }
     let page = INTRO.to_owned()
         + &table("Without settings", &plain)
-        + &table("With `retries: {on: [Closed, GatewayError, Timeout], anyMethod: true}` and `timeouts.perTry`", &every);
+        + &table(
+            "With `retries: {on: [Closed, GatewayError, Timeout], anyMethod: true}` and `timeouts.perTry`",
+            &every,
+        );
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(Path::new(PAGE), &page).unwrap();
     }

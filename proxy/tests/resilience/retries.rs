@@ -61,7 +61,11 @@ async fn the_last_real_answer_is_passed_on() {
             s.route.timeouts.request = Duration::from_millis(500);
         });
         let got = get(world.address).await;
-        assert_eq!((got.status, got.header("x-own")), (Some(expected), Some("1")), "{way:?}");
+        assert_eq!(
+            (got.status, got.header("x-own")),
+            (Some(expected), Some("1")),
+            "{way:?}"
+        );
         assert_eq!((got.text(), got.whole), ("own".to_owned(), true));
         assert!(world.codes().is_empty(), "it is the app's answer");
     }
@@ -112,7 +116,10 @@ async fn at_intervals(world: &World, millis: &[u64], method: &str) -> Vec<String
     let mut lines = Vec::new();
     for &pause in millis {
         sleep(Duration::from_millis(pause)).await;
-        let text = format!("{method} / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let text = format!(
+            "{method} / HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut buffer = vec![0; 4096];
         let n = stream.read(&mut buffer).await.unwrap();

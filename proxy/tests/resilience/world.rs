@@ -131,7 +131,9 @@ impl World {
     /// Whether anything is held against the endpoint.
     pub(crate) fn is_blamed(&self, address: SocketAddr) -> bool {
         let now = Clock::start().now();
-        self.at(address, |load| load.failures() > 0 || load.skip().explain(now).is_some())
+        self.at(address, |load| {
+            load.failures() > 0 || load.skip().explain(now).is_some()
+        })
     }
 
     fn at<T>(&self, address: SocketAddr, of: impl Fn(&tenbin_balance::Load) -> T) -> T {
