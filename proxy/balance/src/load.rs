@@ -108,6 +108,11 @@ impl Load {
         self.counts.load(Relaxed) >> Self::OPEN_BITS
     }
 
+    /// Its failures since its last good answer.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Relaxed)
+    }
+
     /// Whether it is left out.
     pub fn skip(&self) -> &Skip {
         &self.skip

@@ -53,19 +53,17 @@ pub(super) struct Relay {
 struct Stall {
     clock: Clock,
     idle: Duration,
-    moved: Time,
+    /// When it was first seen to stand still; `None` since it moved.
+    since: Option<Time>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stall {
-    fn moved(&mut self) {
-        self.moved = self.clock.now();
-    }
-
     /// Ready when nothing moved for too long, the request's body included: what goes both ways may pause in one of them.
     fn poll(&mut self, upload: Option<&Upload>, cx: &mut Context<'_>) -> Poll<()> {
-        let (clock, idle, moved) = (self.clock, self.idle, self.moved);
-        let due = || upload.map_or(moved, |upload| upload.moved().max(moved)).plus(idle);
+        let (clock, idle) = (self.clock, self.idle);
+        let since = *self.since.get_or_insert_with(|| clock.now());
+        let due = || upload.map_or(since, |upload| upload.moved().max(since)).plus(idle);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(clock.at(due()))));
         loop {
             ready!(timer.as_mut().poll(cx));
@@ -103,7 +101,7 @@ impl Relay {
             stall: Stall {
                 clock,
                 idle: route.timeouts.idle,
-                moved: clock.now(),
+                since: None,
                 timer: None,
             },
         })
@@ -143,7 +141,7 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.stall.moved();
+                self.stall.since = None;
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 match self.left.checked_sub(length) {
                     Some(left) => self.left = left,

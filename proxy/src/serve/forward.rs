@@ -87,9 +87,9 @@ pub(super) async fn forward(
         exchange.bind(way.bond.outcome());
     }
     let gate = expect::gate(&mut request, exchange.connection());
-    let trailers = takes_trailers(request.headers());
-    let wants_upgrade = headers::to_endpoint(&mut request);
     let is_http2 = way.routed.cluster.transport.protocol == UpstreamProtocol::Http2;
+    let trailers = is_http2 && takes_trailers(request.headers());
+    let wants_upgrade = headers::to_endpoint(&mut request);
     if wants_upgrade && is_http2 {
         return Err(Failure::NoUpgrade);
     }
@@ -134,10 +134,10 @@ pub(super) async fn forward(
     forward.run().await
 }
 
-/// What is done after a try.
+/// What is done after a try that brought nothing for the client.
 enum Next {
-    /// The client gets this.
-    End(Result<Box<Delivered>, Failure>),
+    /// It is told this.
+    End(Failure),
     /// It is tried again: at once, if somebody is left who was not tried, or after a while.
     Again { at_once: bool },
 }
@@ -158,9 +158,9 @@ impl Forward<'_> {
             self.retries.begin();
             let outcome = self.deliver().await;
             match self.judge(outcome).await {
-                Next::End(Ok(delivered)) => return self.answer(*delivered),
-                Next::End(Err(failure)) => return self.give_up(failure),
-                Next::Again { at_once } => {
+                Ok(delivered) => return self.answer(delivered),
+                Err(Next::End(failure)) => return self.give_up(failure),
+                Err(Next::Again { at_once }) => {
                     if let Err(failure) = self.pick_next(at_once).await {
                         // What went wrong before tells more than that nobody is left.
                         let failure = self.failure.unwrap_or(failure);
@@ -216,7 +216,7 @@ impl Forward<'_> {
     }
 
     /// Judges what a try brought, tells the balancer, and decides what is done about it.
-    async fn judge(&mut self, outcome: Result<Delivered, Undelivered>) -> Next {
+    async fn judge(&mut self, outcome: Result<Delivered, Undelivered>) -> Result<Delivered, Next> {
         match outcome {
             Ok(delivered) => {
                 self.exchange.tried(Ok(delivered.response.status()));
@@ -224,7 +224,7 @@ impl Forward<'_> {
             }
             Err(why) => {
                 self.exchange.tried(Err(why.failure));
-                self.judge_failure(why)
+                Err(self.judge_failure(why))
             }
         }
     }
@@ -236,17 +236,17 @@ impl Forward<'_> {
         }
         let again = self.retries.after(failure);
         if again == Again::No || !self.parcel.is_whole() || !self.patience.lasts() {
-            return Next::End(Err(failure));
+            return Next::End(failure);
         }
         if self.exchange.picked().is_some_and(|picked| picked.only) {
             if failure.fault() == Fault::Endpoint && again == Again::Unsent {
                 self.exchange.bind(crate::affinity::Outcome::Gone);
-                return Next::End(Err(Failure::Session));
+                return Next::End(Failure::Session);
             }
-            return Next::End(Err(failure));
+            return Next::End(failure);
         }
         if again == Again::Whole && !self.can_afford() {
-            return Next::End(Err(failure));
+            return Next::End(failure);
         }
         self.failure = Some(failure);
         self.note_tried();
@@ -255,9 +255,10 @@ impl Forward<'_> {
         }
     }
 
-    async fn judge_response(&mut self, mut delivered: Delivered) -> Next {
+    async fn judge_response(&mut self, mut delivered: Delivered) -> Result<Delivered, Next> {
         let response = &mut delivered.response;
-        let grpc_status = if grpc::is_grpc(response.headers()) {
+        let is_http2 = matches!(&self.exchange.picked(), Some(picked) if picked.endpoint.transport.protocol == UpstreamProtocol::Http2);
+        let grpc_status = if is_http2 && grpc::is_grpc(response.headers()) {
             grpc::status(response.headers())
         } else {
             None
@@ -277,7 +278,7 @@ impl Forward<'_> {
         };
         let stays = self.exchange.picked().is_none_or(|picked| picked.only);
         if !wanted || stays || !self.parcel.is_whole() || !self.patience.lasts() || !self.can_afford() {
-            return Next::End(checked.map(|()| Box::new(delivered)));
+            return checked.map(|()| delivered).map_err(Next::End);
         }
         self.note_tried();
         self.drop_last().await;
@@ -286,7 +287,7 @@ impl Forward<'_> {
             (Err(failure), _) => self.failure = Some(failure),
             (Ok(()), None) => {}
         }
-        Next::Again { at_once: false }
+        Err(Next::Again { at_once: false })
     }
 
     /// Whether the cluster has a retry left.

@@ -72,6 +72,17 @@ impl Patience {
         (end.unwrap_or(last), Failure::ResponseTimeout)
     }
 
+    /// When it has to be looked again whether a try's time is over: while a body is under way, no later than its end could matter.
+    fn look(&self, tried: Time) -> Time {
+        let (due, _) = self.due(tried);
+        if self.upload.as_ref().is_none_or(|upload| upload.ended().is_some()) {
+            return due;
+        }
+        let limits = [Some(self.timeouts.request), self.timeouts.per_try];
+        let shortest = limits.into_iter().flatten().min().unwrap_or_default();
+        self.clock.now().plus(shortest).min(due)
+    }
+
     /// Waits for the head of the response to a try that begins now.
     ///
     /// # Errors
@@ -79,7 +90,7 @@ impl Patience {
     pub async fn head<F: Future>(&self, response: F) -> Result<F::Output, Failure> {
         let tried = self.clock.now();
         let mut response = pin!(response);
-        let mut timer = pin!(sleep_until(self.clock.at(self.due(tried).0)));
+        let mut timer = pin!(sleep_until(self.clock.at(self.look(tried))));
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
                 return Poll::Ready(Ok(outcome));
@@ -89,7 +100,7 @@ impl Patience {
                 if due <= self.clock.now() {
                     return Poll::Ready(Err(failure));
                 }
-                timer.as_mut().reset(self.clock.at(due));
+                timer.as_mut().reset(self.clock.at(self.look(tried)));
             }
             Poll::Pending
         })

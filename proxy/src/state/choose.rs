@@ -63,7 +63,10 @@ impl Cluster {
     /// [`Failure::NoEndpoint`] where all were tried; [`Failure::Session`] where sessions may not move and the request's can't be had;
     /// [`Failure::Overflow`] where those that it may go to are at their limit.
     pub fn pick(&self, wanted: &Wanted<'_>, rng: &mut Rng) -> Result<Picked, Failure> {
-        match self.endpoint_limit().filter(|_| self.limited) {
+        if !self.limited {
+            return self.pick_any(wanted, rng);
+        }
+        match self.endpoint_limit() {
             None => self.pick_any(wanted, rng),
             Some(limit) => self.pick_below(limit, wanted, rng),
         }

@@ -143,6 +143,7 @@ pub(super) async fn multiplexed(socket: Socket, clock: Clock) -> Result<Rc<Multi
     tokio::task::spawn_local(poll_fn(move |cx| {
         let polled = Pin::new(&mut connection).poll(cx);
         if let Some(multiplex) = weak.upgrade() {
+            multiplex.driven_by(cx.waker());
             multiplex.allows(connection.current_max_send_streams());
         }
         match polled {

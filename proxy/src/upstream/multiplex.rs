@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use hyper::client::conn::http2::SendRequest;
@@ -28,6 +29,9 @@ pub(super) struct Multiplex {
     retired: Cell<bool>,
     /// When its last request ended.
     unused: Cell<Time>,
+    /// Wakes who drives it.
+    driver: RefCell<Option<Waker>>,
+    heard: Cell<bool>,
 }
 
 impl fmt::Debug for Multiplex {
@@ -54,7 +58,25 @@ impl Multiplex {
             most: Cell::new(MAX_STREAMS),
             retired: Cell::new(false),
             unused: Cell::new(now),
+            driver: RefCell::new(None),
+            heard: Cell::new(false),
         })
+    }
+
+    /// Who drives it is woken once, by its first response: what its endpoint allows is known by then.
+    pub(super) fn driven_by(&self, waker: &Waker) {
+        if !self.heard.get() {
+            self.driver.replace(Some(waker.clone()));
+        }
+    }
+
+    /// A response came.
+    pub(super) fn heard(&self) {
+        if !self.heard.replace(true)
+            && let Some(waker) = self.driver.take()
+        {
+            waker.wake();
+        }
     }
 
     /// Its endpoint allows so many requests at a time.

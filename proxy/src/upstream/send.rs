@@ -65,7 +65,10 @@ pub async fn send(
     };
     match outcome {
         Ok(Ok(mut response)) => {
-            *response.version_mut() = Version::HTTP_11;
+            if let Via::Http2(ticket) = &lease.via {
+                *response.version_mut() = Version::HTTP_11;
+                ticket.connection().heard();
+            }
             Ok(Delivered { response, lease })
         }
         Ok(Err(error)) => Err(judge(error, parcel, &lease, read_before)),
