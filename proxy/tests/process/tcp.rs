@@ -145,3 +145,17 @@ async fn a_megabyte_each_way() {
     let ((), back) = tokio::join!(upload, rest(read));
     assert_eq!(back.len(), sent.len() + 1);
 }
+
+#[tokio::test]
+async fn a_silent_connection_ends() {
+    let (one, _) = apps().await;
+    let proxy = Inside::with(&[one.address], |listener| {
+        listener.target = Target::Tcp(name("app"));
+        listener.idle_timeout = std::time::Duration::from_millis(400);
+    });
+    let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 1);
+    let ended = timeout(PATIENCE, stream.read(&mut [0; 8])).await.unwrap();
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    proxy.await_no_connection().await;
+}
