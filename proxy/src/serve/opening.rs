@@ -18,7 +18,7 @@ use super::http2::PREFACE;
 use super::io::{Counted, CountedIo, IoCounts};
 use super::worker::WorkerContext;
 use crate::record::TlsSeen;
-use crate::state::{self, Listener, Tls};
+use crate::state::{self, Listener, ServerTls};
 
 /// The longest that a TLS handshake may take.
 const MAX_HANDSHAKE: Duration = Duration::from_secs(10);
@@ -59,11 +59,11 @@ pub(super) async fn open(worker: &Rc<WorkerContext>, listener: &Listener, stream
     let closing = worker.closing.notified();
     let opened = async {
         match &listener.tls {
-            Tls::Off if listener.is_tcp() => Some(Opened::new(Counted::wrap(stream), Speaks::Tcp)),
-            Tls::Off => timeout(listener.header_timeout, sniffed(worker, stream)).await.ok()?,
+            ServerTls::Off if listener.is_tcp() => Some(Opened::new(Counted::wrap(stream), Speaks::Tcp)),
+            ServerTls::Off => timeout(listener.header_timeout, sniffed(worker, stream)).await.ok()?,
             // Boxed, so that connections in cleartext are not as large as these.
-            Tls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await,
-            Tls::Waiting => {
+            ServerTls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await,
+            ServerTls::Waiting => {
                 refuse(listener, Refused::NoCertificate);
                 None
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tenbin_balance::{Outcome, Tried};
-use tenbin_model::{ResourceName, Timeouts};
+use tenbin_model::ResourceName;
 use tracing::debug;
 
 use super::connection::Connection;
@@ -25,13 +25,13 @@ const MAX_TRIES: usize = 3;
 pub(super) async fn serve(connection: &Rc<Connection>, client: Counted) {
     let listener = connection.settings();
     let Some(cluster) = listener.tcp().cloned() else { return };
-    let stats = Arc::clone(&listener.stats);
+    let (stats, idle) = (Arc::clone(&listener.stats), listener.idle_timeout);
     drop(listener);
     let _open = OpenTunnel::count(&stats);
     match connect(connection, &stats, &cluster).await {
         Ok((picked, endpoint)) => {
             picked.open.held();
-            match both_ways(client, endpoint, Timeouts::default().tunnel_idle).await {
+            match both_ways(client, endpoint, idle).await {
                 Ok((up, down)) => {
                     debug!(up, down, "a connection ended");
                     stats.received.fetch_add(up, Relaxed);

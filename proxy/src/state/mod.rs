@@ -31,7 +31,7 @@ pub use router::{Match, Router};
 pub use snapshot::{Listener, Routed, Snapshot};
 pub(crate) use stats::count;
 pub use stats::{EndpointStats, Histogram, PortStats};
-pub use tls::{Shown, Terminator, Tls};
+pub use tls::{ServerTls, Shown, Terminator};
 pub use transport::{EndpointTls, Transport};
 
 /// The newest snapshot, shared by all threads.

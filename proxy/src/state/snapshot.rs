@@ -13,7 +13,7 @@ use http::HeaderName;
 use tracing::warn;
 
 use super::cluster::{Given, Known};
-use super::tls::{Shown, Terminator, Tls};
+use super::tls::{ServerTls, Shown, Terminator};
 use super::{Bootstrap, Cluster, PortStats, Router};
 use crate::affinity::TrustedHops;
 use crate::serve::error::Failure;
@@ -56,7 +56,7 @@ pub struct Listener {
     /// All that was said of it, or the defaults; under the name of its own.
     pub settings: Arc<tenbin_model::Listener>,
     /// TLS with its clients.
-    pub tls: Tls,
+    pub tls: ServerTls,
     /// Whether endpoints are told of clients by `Forwarded` too.
     pub forwarded: bool,
     /// The header of responses that names the endpoint's instance.
@@ -203,7 +203,7 @@ impl Snapshot {
                 tls,
                 tcp.is_none(),
                 &received.certificates,
-                before.map_or(&Tls::Off, |listener| &listener.tls),
+                before.map_or(&ServerTls::Off, |listener| &listener.tls),
             ),
             forwarded: settings.is_some_and(|l| l.forwarded),
             served_by: settings.and_then(|l| HeaderName::from_bytes(l.served_by.as_ref()?.as_bytes()).ok()),

@@ -24,7 +24,7 @@ const MAX_CHAIN: usize = 16;
 
 /// TLS of a listener.
 #[derive(Debug, Default)]
-pub enum Tls {
+pub enum ServerTls {
     /// There is none: cleartext.
     #[default]
     Off,
@@ -34,10 +34,10 @@ pub enum Tls {
     On(Arc<Terminator>),
 }
 
-impl Tls {
+impl ServerTls {
     /// Whether clients must speak TLS.
     pub fn is_on(&self) -> bool {
-        !matches!(self, Tls::Off)
+        !matches!(self, ServerTls::Off)
     }
 }
 
@@ -120,25 +120,27 @@ impl Terminator {
         settings: Option<&ListenerTls>,
         is_http: bool,
         certificates: &BTreeMap<ResourceName, Arc<Shown>>,
-        before: &Tls,
-    ) -> Tls {
-        let Some(settings) = settings else { return Tls::Off };
+        before: &ServerTls,
+    ) -> ServerTls {
+        let Some(settings) = settings else {
+            return ServerTls::Off;
+        };
         let shown: Vec<Arc<Shown>> = settings
             .certificates
             .iter()
             .filter_map(|name| certificates.get(name).cloned())
             .collect();
         let before = match before {
-            Tls::On(before) => Some(before),
-            Tls::Off | Tls::Waiting => None,
+            ServerTls::On(before) => Some(before),
+            ServerTls::Off | ServerTls::Waiting => None,
         };
         let stays = |before: &&Arc<Terminator>| shown.is_empty() || before.is_made_of(settings, is_http, &shown);
         if let Some(same) = before.filter(stays) {
-            return Tls::On(Arc::clone(same));
+            return ServerTls::On(Arc::clone(same));
         }
         match (shown.is_empty(), Self::build(settings, is_http, shown, before)) {
-            (false, Some(made)) => Tls::On(Arc::new(made)),
-            _ => Tls::Waiting,
+            (false, Some(made)) => ServerTls::On(Arc::new(made)),
+            _ => ServerTls::Waiting,
         }
     }
 
@@ -278,12 +280,12 @@ mod tests {
         };
         let (a, b) = (certificate("a", &["a.example"]), certificate("b", &["b.example"]));
         let held = all(&[a.clone(), b]);
-        let of = |tls: &Tls| match tls {
-            Tls::On(on) => Arc::clone(on),
-            Tls::Off | Tls::Waiting => panic!("TLS is on"),
+        let of = |tls: &ServerTls| match tls {
+            ServerTls::On(on) => Arc::clone(on),
+            ServerTls::Off | ServerTls::Waiting => panic!("TLS is on"),
         };
-        assert!(!Terminator::next(None, true, &held, &Tls::Off).is_on());
-        let first = Terminator::next(Some(&settings(&["a"])), true, &held, &Tls::Off);
+        assert!(!Terminator::next(None, true, &held, &ServerTls::Off).is_on());
+        let first = Terminator::next(Some(&settings(&["a"])), true, &held, &ServerTls::Off);
         let same = Terminator::next(Some(&settings(&["a"])), true, &held, &first);
         assert!(Arc::ptr_eq(&of(&first), &of(&same)));
         let more = Terminator::next(Some(&settings(&["a", "b"])), true, &held, &first);
@@ -294,7 +296,7 @@ mod tests {
         );
         let gone = Terminator::next(Some(&settings(&["a"])), true, &BTreeMap::new(), &more);
         assert!(Arc::ptr_eq(&of(&more), &of(&gone)));
-        let none = Terminator::next(Some(&settings(&["a"])), true, &BTreeMap::new(), &Tls::Off);
-        assert!(matches!(none, Tls::Waiting), "never cleartext instead");
+        let none = Terminator::next(Some(&settings(&["a"])), true, &BTreeMap::new(), &ServerTls::Off);
+        assert!(matches!(none, ServerTls::Waiting), "never cleartext instead");
     }
 }
