@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenbin_balance::{Rng, Time};
-use tenbin_model::{EndpointSet, Kind, Resource, ResourceName, Route, RouteTable, SessionKeys, Target, Update};
+use tenbin_model::{Certificate, EndpointSet, Kind, Resource, ResourceName, Route, RouteTable, SessionKeys, Update};
 
 use super::cluster::{Given, Known};
 use super::{Bootstrap, Cluster, PortStats, Router};
@@ -29,6 +29,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug, Default)]
 struct Received {
     keys: BTreeMap<ResourceName, Arc<SessionKeys>>,
+    certificates: BTreeMap<ResourceName, Arc<Certificate>>,
     clusters: BTreeMap<ResourceName, Arc<tenbin_model::Cluster>>,
     endpoints: BTreeMap<ResourceName, Arc<EndpointSet>>,
     listeners: BTreeMap<ResourceName, Arc<tenbin_model::Listener>>,
@@ -146,9 +147,7 @@ impl Snapshot {
         let port = &self.bootstrap.ports[index];
         let before = self.listeners.get(index);
         let settings = received.listeners.get(&port.name);
-        let routes = settings.map_or(&port.name, |listener| match &listener.target {
-            Target::Http(routes) | Target::Tcp(routes) => routes,
-        });
+        let routes = settings.map_or(&port.name, |listener| listener.target.name());
         let router = match received.routes.get(routes) {
             Some((_, router)) => Arc::clone(router),
             None if port.app.is_some() => Arc::new(Router::all_to(port.name.clone())),
@@ -190,6 +189,17 @@ impl Snapshot {
         self.clusters.values()
     }
 
+    /// The certificates that a listener names and that have come, in the order in which it names them.
+    pub fn certificates(&self, listener: &ResourceName) -> impl Iterator<Item = &Arc<Certificate>> {
+        let names = self
+            .received
+            .listeners
+            .get(listener)
+            .map(|listener| listener.certificates());
+        let names = names.unwrap_or_default().iter();
+        names.filter_map(|name| self.received.certificates.get(name))
+    }
+
     /// The route tables as they came, by name.
     pub fn routes(&self) -> impl Iterator<Item = &RouteTable> {
         self.received.routes.values().map(|(table, _)| &**table)
@@ -222,6 +232,7 @@ impl Received {
         for (kind, name) in update.removed {
             match kind {
                 Kind::Secret => {
+                    self.certificates.remove(&name);
                     self.keys.remove(&name);
                     keys.insert(name.clone());
                 }
@@ -237,11 +248,17 @@ impl Received {
         for resource in update.set {
             let name = resource.name().clone();
             match resource {
+                // A name is of one or the other.
                 Resource::Keys(set) => {
+                    self.certificates.remove(&name);
                     keys.insert(name.clone());
                     self.keys.insert(name, Arc::new(set));
                 }
-                Resource::Certificate(_) => {}
+                Resource::Certificate(certificate) => {
+                    self.keys.remove(&name);
+                    keys.insert(name.clone());
+                    self.certificates.insert(name, Arc::new(certificate));
+                }
                 Resource::Cluster(cluster) => {
                     touched.insert(name.clone());
                     self.clusters.insert(name, Arc::new(cluster));

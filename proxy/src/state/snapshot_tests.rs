@@ -323,3 +323,42 @@ fn without_a_pod_nothing_is_assumed() {
     assert_eq!(first.listener_at(0).route("h", "/").unwrap_err(), Failure::NoRoute);
     assert_eq!(first.clusters().count(), 0);
 }
+
+#[test]
+fn a_listener_has_the_certificates_that_it_names_and_no_others() {
+    let certificate = |text: &str| {
+        Resource::Certificate(tenbin_model::Certificate {
+            name: name(text),
+            chain: text.to_owned(),
+            key: "secret".to_owned(),
+        })
+    };
+    let web = name("ns/hello/http");
+    let listener = tenbin_model::Listener {
+        tls: Some(tenbin_model::ListenerTls {
+            certificates: vec![name("b"), name("missing"), name("a")],
+            minimum: tenbin_model::TlsVersion::Tls12,
+        }),
+        ..tenbin_model::Listener::new(web.clone(), ([0, 0, 0, 0], 15080).into(), web.clone())
+    };
+    let all = vec![
+        certificate("a"),
+        certificate("b"),
+        certificate("c"),
+        Resource::Listener(listener),
+    ];
+    let first = Snapshot::bootstrap(sidecar(), 1);
+    let named = |snapshot: &Snapshot| -> Vec<String> {
+        let certificates = snapshot.certificates(&web);
+        certificates.map(|certificate| certificate.chain.clone()).collect()
+    };
+    assert_eq!(named(&first), [""; 0]);
+    let second = Snapshot::next(&first, set(all), Time::default(), 1);
+    assert_eq!(named(&second), ["b", "a"]);
+    assert!(!format!("{second:?}").contains("secret"));
+    let gone = Update {
+        set: Vec::new(),
+        removed: vec![(Kind::Secret, name("b"))],
+    };
+    assert_eq!(named(&Snapshot::next(&second, gone, Time::default(), 1)), ["a"]);
+}
