@@ -279,6 +279,147 @@ fn refused_balancing() -> Vec<Mistake> {
     ]
 }
 
+/// Protocols, resilience and what proxies tell: values out of bounds, and what makes no sense together, which `kubectl apply` itself
+/// must refuse.
+fn refused_resilience() -> Vec<Mistake> {
+    let port = |fields: Value| {
+        let mut port = json!({"name": "http", "port": 8080});
+        if let (Some(port), Value::Object(fields)) = (port.as_object_mut(), fields) {
+            port.extend(fields);
+        }
+        json!({"ports": [port]})
+    };
+    let ca = "-----BEGIN CERTIFICATE-----";
+    vec![
+        mistake(
+            "a protocol by another name",
+            "/spec",
+            port(json!({"appProtocol": "http2"})),
+            &["spec.ports[0].appProtocol", "http2", "h2c"],
+        ),
+        mistake(
+            "TLS that is verified by nothing",
+            "/spec",
+            port(json!({"appProtocol": "https"})),
+            &["spec.ports[0].tls", "https", "caBundle"],
+        ),
+        mistake(
+            "TLS where none is spoken",
+            "/spec",
+            port(json!({"appProtocol": "h2c", "tls": {"caBundle": ca}})),
+            &["spec.ports[0].tls", "h2c", "h2 or grpc"],
+        ),
+        mistake(
+            "a CA that is no PEM",
+            "/spec",
+            port(json!({"appProtocol": "h2", "tls": {"caBundle": "ca.crt"}})),
+            &["spec.ports[0].tls.caBundle", "ca.crt", "BEGIN CERTIFICATE"],
+        ),
+        mistake(
+            "a server's name with a wildcard",
+            "/spec",
+            port(json!({"appProtocol": "grpc", "tls": {"caBundle": ca, "serverName": "*.example.com"}})),
+            &["spec.ports[0].tls.serverName", "*.example.com"],
+        ),
+        mistake(
+            "a cookie of connections",
+            "/spec",
+            json!({"ports": [{"name": "db", "port": 5432, "appProtocol": "tcp"}], "affinity": {"type": "Cookie"}, "healthProbe": {"tcp": {}}}),
+            &["spec.affinity.type", "Cookie", "tcp", "SourceIP"],
+        ),
+        mistake(
+            "a time that is none",
+            "/spec",
+            json!({"resilience": {"timeouts": {"request": "5 seconds"}}}),
+            &["spec.resilience.timeouts.request", "5 seconds", "1m30s"],
+        ),
+        mistake(
+            "a time beyond its bounds",
+            "/spec",
+            json!({"resilience": {"timeouts": {"connect": "61m"}}}),
+            &["spec.resilience.timeouts.connect", "61m", "1ms to 1h"],
+        ),
+        mistake(
+            "a time of nothing",
+            "/spec",
+            json!({"resilience": {"timeouts": {"idle": "0s"}}}),
+            &["spec.resilience.timeouts.idle", "0s", "1ms to 24h"],
+        ),
+        mistake(
+            "a try longer than the request",
+            "/spec",
+            json!({"resilience": {"timeouts": {"perTry": "1m30s"}}}),
+            &["spec.resilience.timeouts.perTry", "1m30s", "60s"],
+        ),
+        mistake(
+            "a retry on a timeout that is none",
+            "/spec",
+            json!({"resilience": {"retries": {"conditions": ["Timeout"]}}}),
+            &["spec.resilience.retries.conditions", "Timeout", "perTry"],
+        ),
+        mistake(
+            "a condition by another spelling",
+            "/spec",
+            json!({"resilience": {"retries": {"conditions": ["5xx"]}}}),
+            &["spec.resilience.retries.conditions[0]", "5xx", "GatewayError"],
+        ),
+        mistake(
+            "a status that is a success",
+            "/spec",
+            json!({"resilience": {"retries": {"statuses": [503, 200]}}}),
+            &["spec.resilience.retries.statuses[1]", "200", "400"],
+        ),
+        mistake(
+            "any method, on nothing",
+            "/spec",
+            json!({"resilience": {"retries": {"anyMethod": true}}}),
+            &["spec.resilience.retries.anyMethod", "statuses", "Closed"],
+        ),
+        mistake(
+            "conditions of a single try",
+            "/spec",
+            json!({"resilience": {"retries": {"tries": 1, "statuses": [503]}}}),
+            &["spec.resilience.retries.tries", "statuses", "2 to 10"],
+        ),
+        mistake(
+            "a queue without a limit",
+            "/spec",
+            json!({"resilience": {"limits": {"queueLength": 9}}}),
+            &["spec.resilience.limits", "queueLength", "requestsPerReplica"],
+        ),
+        mistake(
+            "no requests at all",
+            "/spec",
+            json!({"resilience": {"limits": {"requests": 0}}}),
+            &["spec.resilience.limits.requests", "0", "1"],
+        ),
+        mistake(
+            "a buffer for whole films",
+            "/spec",
+            json!({"resilience": {"bufferResponseBytes": 1_048_577}}),
+            &["spec.resilience.bufferResponseBytes", "1048577", "1048576"],
+        ),
+        mistake(
+            "a header that HTTP reads",
+            "/spec",
+            json!({"proxy": {"servedByHeader": "Set-Cookie"}}),
+            &["spec.proxy.servedByHeader", "Set-Cookie", "x-served-by"],
+        ),
+        mistake(
+            "a log in another form",
+            "/spec",
+            json!({"proxy": {"accessLog": {"format": "json"}}}),
+            &["spec.proxy.accessLog.format", "json", "JSON"],
+        ),
+        mistake(
+            "a log of no request",
+            "/spec",
+            json!({"proxy": {"accessLog": {"format": "Text", "oneIn": 0}}}),
+            &["spec.proxy.accessLog.oneIn", "0", "1"],
+        ),
+    ]
+}
+
 /// Mistakes that only the operator, or the API server at its hands, finds.
 fn reported() -> Vec<Mistake> {
     vec![
@@ -299,6 +440,12 @@ fn reported() -> Vec<Mistake> {
             "/spec/serviceAccountName",
             json!("no-such-account"),
             &["serviceaccount", "no-such-account"],
+        ),
+        mistake(
+            "a CA whose PEM can't be read",
+            "/spec/ports",
+            json!([{ "name": "http", "port": 8080, "appProtocol": "https", "tls": { "caBundle": "-----BEGIN CERTIFICATE-----" } }]),
+            &["spec.ports[http].tls.caBundle", "PEM"],
         ),
         mistake(
             "an image that is not there",
@@ -339,7 +486,11 @@ fn put(object: &mut Value, path: &str, value: Value) -> anyhow::Result<()> {
 fn mistakes_are_named() {
     test("bad", async |lab| {
         let mut wrong = Vec::new();
-        for mistake in refused().into_iter().chain(refused_balancing()) {
+        for mistake in refused()
+            .into_iter()
+            .chain(refused_balancing())
+            .chain(refused_resilience())
+        {
             let text = manifest(lab, "mistaken", &mistake)?.to_string();
             let outcome = lab.kubectl.attempt(&["apply", "-f", "-"], &text).await?;
             if outcome.ok {

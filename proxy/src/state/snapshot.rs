@@ -176,9 +176,7 @@ impl Snapshot {
         let port = &self.bootstrap.ports[index];
         let before = self.listeners.get(index);
         let settings = received.listeners.get(&port.name);
-        let routes = settings.map_or(&port.name, |listener| match &listener.target {
-            Target::Http(routes) | Target::Tcp(routes) => routes,
-        });
+        let routes = settings.map_or(&port.name, |listener| listener.target.name());
         let tls = settings.and_then(|listener| listener.tls.as_ref());
         let tcp = settings.and_then(|listener| match &listener.target {
             Target::Http(_) => None,
@@ -296,7 +294,9 @@ impl Received {
         for resource in update.set {
             let name = resource.name().clone();
             match resource {
+                // A name is of one or the other.
                 Resource::Keys(set) => {
+                    self.certificates.remove(&name);
                     keys.insert(name.clone());
                     self.keys.insert(name, Arc::new(set));
                 }

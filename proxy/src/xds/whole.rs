@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
-use tenbin_model::{FieldError, Kind, Resource, ResourceName, RouteTable, Target, Update, xds};
+use tenbin_model::{FieldError, Kind, Listener, Resource, ResourceName, RouteTable, Target, Update, xds};
 
 /// One resource as it came. Its version stays with it, so that none is ever told of another content.
 #[derive(PartialEq)]
@@ -80,15 +80,18 @@ impl Resources {
         self.0[kind as usize].retain(|name, _| wanted.contains(name));
     }
 
-    /// The name of the route table that a listener names.
-    fn table_of(&self, listener: &ResourceName) -> Option<&ResourceName> {
-        match self.get(Kind::Listener, listener).map(|entry| &entry.resource) {
-            Some(Resource::Listener(listener)) => match &listener.target {
-                Target::Http(routes) => Some(routes),
-                Target::Tcp(_) => None,
-            },
+    /// A listener by name.
+    fn listener(&self, name: &ResourceName) -> Option<&Listener> {
+        match self.get(Kind::Listener, name).map(|entry| &entry.resource) {
+            Some(Resource::Listener(listener)) => Some(listener),
             _ => None,
         }
+    }
+
+    /// The certificates that listeners name.
+    fn certificates(&self) -> impl Iterator<Item = &ResourceName> {
+        let listeners = self.of(Kind::Listener).keys().filter_map(|name| self.listener(name));
+        listeners.flat_map(Listener::certificates)
     }
 
     /// The clusters that a route table names; each as often as it does.
@@ -138,29 +141,37 @@ pub(super) fn wanted(
     used: &Resources,
 ) -> [BTreeSet<ResourceName>; Kind::ALL.len()] {
     let both = [&received.resources, used];
-    let tables = roots
+    let listeners: Vec<&Listener> = roots
         .iter()
-        .flat_map(|root| both.into_iter().filter_map(|r| r.table_of(root)));
-    let tables: BTreeSet<ResourceName> = tables.cloned().collect();
-    let clusters = tables
+        .flat_map(|root| both.into_iter().filter_map(|r| r.listener(root)))
+        .collect();
+    let (mut tables, mut clusters) = (BTreeSet::new(), BTreeSet::new());
+    for listener in &listeners {
+        match &listener.target {
+            Target::Http(table) => tables.insert(table.clone()),
+            Target::Tcp(cluster) => clusters.insert(cluster.clone()),
+        };
+    }
+    let of_tables = tables
         .iter()
         .flat_map(|table| both.into_iter().flat_map(|r| r.clusters_of(table)));
-    let clusters: BTreeSet<ResourceName> = clusters.cloned().collect();
+    clusters.extend(of_tables.cloned());
     let keys = clusters
         .iter()
         .flat_map(|cluster| both.into_iter().filter_map(|r| r.keys_of(cluster)));
-    let keys: BTreeSet<ResourceName> = keys.cloned().collect();
+    let certificates = listeners.iter().flat_map(|listener| listener.certificates());
+    let secrets: BTreeSet<ResourceName> = keys.chain(certificates).cloned().collect();
     let mut wanted: [BTreeSet<ResourceName>; Kind::ALL.len()] = Default::default();
     wanted[Kind::Listener as usize] = roots.iter().cloned().collect();
     wanted[Kind::Routes as usize] = tables;
     wanted[Kind::Endpoints as usize].clone_from(&clusters);
     wanted[Kind::Cluster as usize] = clusters;
-    wanted[Kind::Secret as usize] = keys;
+    wanted[Kind::Secret as usize] = secrets;
     wanted
 }
 
-/// The newest whole set: every listener's table and every route's cluster is in it, with its endpoints and keys or the knowledge
-/// that there are none.
+/// The newest whole set: every listener's table or cluster and every route's cluster is in it, with the certificates, endpoints and keys
+/// that they name, or the knowledge that there are none.
 pub(super) fn newest(roots: &[ResourceName], received: &Received, used: &Resources) -> Resources {
     let mut choice = Choice {
         received,
@@ -179,13 +190,10 @@ pub(super) fn is_whole(roots: &[ResourceName], resources: &Resources) -> bool {
         resources: resources.clone(),
         ..Received::default()
     };
-    // A cluster may be in use without endpoints, and without keys.
+    // A cluster may be in use without endpoints and without keys, a listener without its certificates.
     let clusters = resources.of(Kind::Cluster).keys();
-    received.absent[Kind::Secret as usize] = clusters
-        .clone()
-        .filter_map(|name| resources.keys_of(name))
-        .cloned()
-        .collect();
+    let keys = clusters.clone().filter_map(|name| resources.keys_of(name));
+    received.absent[Kind::Secret as usize] = keys.chain(resources.certificates()).cloned().collect();
     received.absent[Kind::Endpoints as usize] = clusters.cloned().collect();
     newest(roots, &received, &Resources::default()) == *resources
 }
@@ -197,17 +205,36 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// The newest listener whose table can be had; else the one in use, unless it is gone: nothing names a listener.
+    /// The newest listener that can serve; else the one in use, unless it is gone: nothing names a listener.
     fn listener(&mut self, name: &ResourceName) {
-        let gone = self.received.absent[Kind::Listener as usize].contains(name);
+        if self.received.absent[Kind::Listener as usize].contains(name) {
+            return;
+        }
         for from in [&self.received.resources, self.used] {
-            if let Some(table) = from.table_of(name)
-                && !gone
-                && self.table(table)
-            {
-                self.next.0[Kind::Listener as usize]
-                    .extend(from.get(Kind::Listener, name).map(|l| (name.clone(), l.clone())));
+            let Some(listener) = from.listener(name) else { continue };
+            let certified = listener.certificates().iter().all(|secret| self.has_secret(secret));
+            if certified && self.target(&listener.target) {
+                let certificates = listener.certificates().iter();
+                let secrets = certificates.filter_map(|secret| self.newest(Kind::Secret, secret));
+                let parts: Vec<Arc<Entry>> = secrets.chain(from.get(Kind::Listener, name)).cloned().collect();
+                for part in parts {
+                    self.next.insert(part);
+                }
                 return;
+            }
+        }
+    }
+
+    /// Takes what a listener's requests or connections go to; false if it can't be had.
+    fn target(&mut self, target: &Target) -> bool {
+        match target {
+            Target::Http(table) => self.table(table),
+            Target::Tcp(cluster) => {
+                let here = self.has_cluster(cluster);
+                if here {
+                    self.cluster(cluster);
+                }
+                here
             }
         }
     }
@@ -240,9 +267,12 @@ impl Choice<'_> {
     fn has_come(&self, name: &ResourceName) -> bool {
         let received = &self.received.resources;
         let keys = received.keys_of(name);
-        received.get(Kind::Cluster, name).is_some()
-            && keys
-                .is_none_or(|keys| self.is_settled(Kind::Secret, keys) || self.used.get(Kind::Secret, keys).is_some())
+        received.get(Kind::Cluster, name).is_some() && keys.is_none_or(|keys| self.has_secret(keys))
+    }
+
+    /// A secret is here, or known not to be.
+    fn has_secret(&self, name: &ResourceName) -> bool {
+        self.is_settled(Kind::Secret, name) || self.used.get(Kind::Secret, name).is_some()
     }
 
     /// It has come, or there is none.

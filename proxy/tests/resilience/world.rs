@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tenbin_model::{
-    Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Resource, ResourceName, Route, RouteTable,
-    Update, VirtualHost,
+    AccessLogFormat, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, Resource, ResourceName,
+    Route, RouteTable, Update, VirtualHost,
 };
+use tenbin_proxy::access_log::AccessLog;
 use tenbin_proxy::clock::Clock;
 use tenbin_proxy::lifecycle::Lifecycle;
 use tenbin_proxy::serve::error::Failure;
 use tenbin_proxy::serve::{self, Worker};
+use tenbin_proxy::spans::Spans;
 use tenbin_proxy::state::{Bootstrap, State};
 use tokio::time::{Instant, sleep};
 
@@ -101,7 +103,8 @@ impl World {
             let worker = Worker {
                 state: Arc::clone(&state),
                 lifecycle: Arc::clone(&lifecycle),
-                access_log: None,
+                access_log: AccessLog::new(AccessLogFormat::Off).0,
+                spans: Spans::new().0,
                 clock,
                 seed: index as u64,
                 sockets: vec![socket],

@@ -28,9 +28,10 @@ pub(super) fn to_idle(timeouts: &Timeouts) -> Duration {
 /// When an Envoy sends a request again; never, where it is sent once. An Envoy's budget is its own: three retries at a time.
 pub(super) fn to_policy(retry: &Retry, timeouts: &Timeouts) -> Option<RetryPolicy> {
     // Its own conditions know no method, so that POST would be sent twice.
-    let bounded = !retry.any_method && !(retry.on.is_empty() && retry.statuses.is_empty());
+    let conditions = !retry.on.is_empty() || !retry.statuses.is_empty();
+    let bounded = conditions && !retry.any_method;
     (retry.tries > 1).then(|| RetryPolicy {
-        retry_on: conditions(retry),
+        retry_on: self::conditions(retry),
         num_retries: Some(UInt32Value { value: retry.tries - 1 }),
         per_try_timeout: timeouts.per_try.map(parts::to_duration),
         retry_host_predicate: vec![RetryHostPredicate {

@@ -119,15 +119,7 @@ pub(super) fn judge(
 
 /// An error where an option is given that nothing reads.
 fn unread(field: &str, given: bool, readers: &str) -> Result<(), FieldError> {
-    if given {
-        let path = format!("algorithmConfig.{field}");
-        return Err(FieldError::new(
-            path,
-            "(set)",
-            format!("nothing here but for {readers}"),
-        ));
-    }
-    Ok(())
+    super::unread(&format!("algorithmConfig.{field}"), given, readers)
 }
 
 fn policy(algorithm: &str, config: &ConfigItem) -> Result<Policy, FieldError> {

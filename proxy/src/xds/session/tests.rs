@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use envoy_types::pb::google::protobuf::Any;
 use tenbin_model::{
-    Affinity, Balancing, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, OnDead, OnDrain, Policy,
-    Resource, Route, RouteTable, SameSite, SessionCookie, SessionKey, SessionKeys, VirtualHost, xds,
+    Affinity, Balancing, Certificate, Cluster, Endpoint, EndpointId, EndpointSet, EndpointState, Listener, ListenerTls,
+    OnDead, OnDrain, Policy, Resource, Route, RouteTable, SameSite, SessionCookie, SessionKey, SessionKeys, Target,
+    TlsVersion, VirtualHost, xds,
 };
 
 use super::*;
@@ -271,6 +272,109 @@ fn keys_stay_while_they_are_named_and_go_with_their_cluster() {
         (vec![(Kind::Cluster, "a")], vec![(Kind::Secret, "k")])
     );
     assert_eq!(asked(&judged.requests[1..]), [(Kind::Secret, vec![], vec!["k"])]);
+}
+
+/// A listener of connections to `cluster`, with TLS by the certificate `secret`.
+fn tls_listener(cluster: &str, secret: &str) -> Resource {
+    let tls = ListenerTls {
+        certificates: vec![name(secret)],
+        minimum: TlsVersion::Tls12,
+    };
+    Resource::Listener(Listener {
+        target: Target::Tcp(name(cluster)),
+        tls: Some(tls),
+        ..Listener::new(name(WEB), ([0, 0, 0, 0], 15080).into(), name(WEB))
+    })
+}
+
+fn certificate(text: &str, secret: &str) -> Resource {
+    Resource::Certificate(Certificate {
+        name: name(text),
+        chain: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+        key: format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----\n"),
+    })
+}
+
+#[test]
+fn a_listener_of_connections_names_its_cluster_and_its_certificates_and_waits_for_both() {
+    let mut session = session();
+    let judged = session.on_response(set(&tls_listener("a", "cert")));
+    assert_eq!(
+        asked(&judged.requests[1..]),
+        [
+            (Kind::Secret, vec!["cert"], vec![]),
+            (Kind::Cluster, vec!["a"], vec![]),
+            (Kind::Endpoints, vec!["a"], vec![])
+        ]
+    );
+    assert_eq!(session.on_response(set(&cluster("a", 1))).update, None);
+    assert_eq!(
+        session.on_response(set(&endpoints("a", 1))).update,
+        None,
+        "no certificate yet"
+    );
+    let judged = session.on_response(set(&certificate("cert", "AAAA")));
+    let all = vec![
+        (Kind::Secret, "cert"),
+        (Kind::Cluster, "a"),
+        (Kind::Endpoints, "a"),
+        (Kind::Listener, WEB),
+    ];
+    assert_eq!(changes(&judged), (all, vec![]));
+
+    let renewed = session.on_response(set(&certificate("cert", "BBBB")));
+    assert_eq!(changes(&renewed), (vec![(Kind::Secret, "cert")], vec![]), "alone");
+    let gone = session.on_response(gone(Kind::Secret, "cert"));
+    assert_eq!(gone.update, None, "it stays while it is named");
+    let kept = session.kept(1);
+    let (_, update) = restored(&kept);
+    assert_eq!(update.set.len(), 4, "a restored one has it all");
+}
+
+#[test]
+fn a_listener_goes_on_with_its_certificate_until_the_next_is_here_or_known_not_to_be() {
+    let mut session = session();
+    for resource in [
+        tls_listener("a", "old"),
+        cluster("a", 1),
+        endpoints("a", 1),
+        certificate("old", "AAAA"),
+    ] {
+        session.on_response(set(&resource));
+    }
+    let judged = session.on_response(set(&tls_listener("a", "new")));
+    assert_eq!(judged.update, None);
+    assert_eq!(asked(&judged.requests[1..]), [(Kind::Secret, vec!["new"], vec![])]);
+    let judged = session.on_response(gone(Kind::Secret, "new"));
+    let (set, removed) = (vec![(Kind::Listener, WEB)], vec![(Kind::Secret, "old")]);
+    assert_eq!(changes(&judged), (set, removed));
+}
+
+#[test]
+fn a_listener_moves_from_connections_to_requests_once_its_routes_are_here() {
+    let mut session = serving();
+    session.on_response(set(&certificate("cert", "AAAA")));
+    let judged = session.on_response(set(&tls_listener("a", "cert")));
+    assert_eq!(judged.update, None, "the certificate was not asked for before");
+    let judged = session.on_response(set(&certificate("cert", "AAAA")));
+    let (changed, removed) = changes(&judged);
+    assert_eq!(changed, [(Kind::Secret, "cert"), (Kind::Listener, WEB)]);
+    assert_eq!(removed, [(Kind::Routes, WEB)], "the cluster stays");
+    assert_eq!(
+        session.on_response(set(&listener(WEB))).update,
+        None,
+        "its routes were let go"
+    );
+    let (changed, removed) = {
+        let judged = session.on_response(set(&routes(WEB, &["a"])));
+        let (changed, removed) = changes(&judged);
+        (changed.len(), removed.len())
+    };
+    assert_eq!(
+        (changed, removed),
+        (2, 1),
+        "listener and routes are there, the certificate is gone"
+    );
 }
 
 #[test]
