@@ -121,6 +121,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::tests::record;
 
     #[test]
     fn the_listener_says_what_is_logged_and_the_process_what_where_it_does_not() {
@@ -156,7 +157,7 @@ mod tests {
     async fn nobody_waits_for_it() {
         let (log, lines) = AccessLog::new(AccessLogFormat::Text);
         for _ in 0..WAITING + 3 {
-            log.write(Box::new(line::tests::record()));
+            log.write(Box::new(record()));
         }
         assert_eq!((log.dropped(), log.pending()), (3, WAITING as u64));
         drop(log);

@@ -211,3 +211,70 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let fits = (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic);
     fits.then(|| id.clone())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tenbin_model::ResourceName;
+
+    use super::*;
+
+    /// A request that went well at its second endpoint.
+    pub(crate) fn record() -> Record {
+        let name = ResourceName::app_port("ns", "hello", "http");
+        let listener = Arc::new(Listener::new(name.clone(), ([0, 0, 0, 0], 1).into(), name));
+        let request = Request::get("/x?y=1")
+            .header("host", "test")
+            .header("x-request-id", "r-1");
+        let mut record = Record::begin(
+            &listener,
+            &request.body(()).unwrap(),
+            "10.0.0.9:4000".parse().unwrap(),
+            "192.0.2.1".parse().unwrap(),
+            Time::default(),
+        );
+        record.format = AccessLogFormat::Text;
+        record.try_on(
+            &"hello-0".into(),
+            "10.0.0.1:1".parse().unwrap(),
+            [1; 8],
+            Time::default(),
+        );
+        record.try_result(Err(Failure::Connect));
+        record.try_on(
+            &"hello-1".into(),
+            "10.0.0.2:1".parse().unwrap(),
+            [2; 8],
+            Time::default(),
+        );
+        record.try_result(Ok(StatusCode::OK));
+        record.status = Some(StatusCode::OK);
+        record.duration = Duration::from_micros(1_500);
+        record.first_byte = Some(Duration::from_micros(1_250));
+        (record.received, record.sent) = (7, 1024);
+        record.reason = Some(Reason::Affinity);
+        record.candidates = 1;
+        record.affinity = Outcome::Hit;
+        record
+    }
+
+    #[test]
+    fn an_endpoints_failure_is_one_too() {
+        let mut record = record();
+        assert!(!record.failed());
+        record.status = Some(StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(record.failed());
+        record.status = Some(StatusCode::NOT_FOUND);
+        assert!(!record.failed(), "the client's own");
+        record.failure = Some(Failure::ClientGone);
+        assert!(record.failed());
+    }
+
+    #[test]
+    fn tries_are_bounded() {
+        let mut record = record();
+        for _ in 0..100 {
+            record.try_on(&"x".into(), "10.0.0.3:1".parse().unwrap(), [3; 8], Time::default());
+        }
+        assert_eq!(record.tries.len(), MAX_TRIES);
+    }
+}

@@ -107,7 +107,7 @@ impl Proxy {
 
 async fn ask(socket: &Path) -> Option<Value> {
     let socket = socket.to_owned();
-    let asked = tokio::task::spawn_blocking(move || admin::ask(&socket, &AdminCommand::Status));
+    let asked = tokio::task::spawn_blocking(move || admin::ask(&socket, &AdminCommand::Status, true));
     let answer = asked.await.unwrap().ok()?;
     Some(serde_json::from_str(&answer).unwrap())
 }

@@ -142,54 +142,12 @@ fn rfc3339(time: SystemTime) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::Arc;
-
-    use http::{HeaderValue, Request, StatusCode};
+mod tests {
+    use http::{HeaderValue, Request};
     use tenbin_balance::Time;
-    use tenbin_model::{Listener, ResourceName};
 
     use super::*;
-    use crate::affinity::Outcome;
-
-    /// A request that went well at its second endpoint.
-    pub(in super::super) fn record() -> Record {
-        let name = ResourceName::app_port("ns", "hello", "http");
-        let listener = Arc::new(Listener::new(name.clone(), ([0, 0, 0, 0], 1).into(), name));
-        let request = Request::get("/x?y=1")
-            .header("host", "test")
-            .header("x-request-id", "r-1");
-        let mut record = Record::begin(
-            &listener,
-            &request.body(()).unwrap(),
-            "10.0.0.9:4000".parse().unwrap(),
-            "192.0.2.1".parse().unwrap(),
-            Time::default(),
-        );
-        record.format = AccessLogFormat::Text;
-        record.try_on(
-            &"hello-0".into(),
-            "10.0.0.1:1".parse().unwrap(),
-            [1; 8],
-            Time::default(),
-        );
-        record.try_result(Err(Failure::Connect));
-        record.try_on(
-            &"hello-1".into(),
-            "10.0.0.2:1".parse().unwrap(),
-            [2; 8],
-            Time::default(),
-        );
-        record.try_result(Ok(StatusCode::OK));
-        record.status = Some(StatusCode::OK);
-        record.duration = Duration::from_micros(1_500);
-        record.first_byte = Some(Duration::from_micros(1_250));
-        (record.received, record.sent) = (7, 1024);
-        record.reason = Some(Reason::Affinity);
-        record.candidates = 1;
-        record.affinity = Outcome::Hit;
-        record
-    }
+    use crate::record::tests::record;
 
     fn text(record: &Record) -> String {
         let mut text = String::new();

@@ -43,3 +43,39 @@ fn subjects(leaf: &X509Certificate<'_>) -> Vec<String> {
     });
     named.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use tenbin_model::{Certificate, ResourceName};
+
+    use super::*;
+
+    #[test]
+    fn its_names_and_its_end_are_told_and_nothing_of_its_key() {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned(), "10.0.0.1".to_owned()]).unwrap();
+        let shown = Shown::judge(&Certificate {
+            name: ResourceName::parse("name", "web").unwrap(),
+            chain: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+        });
+        let value = certificate(&shown.unwrap());
+        assert_eq!(
+            (&value["name"], &value["subjects"]),
+            (&json!("web"), &json!(["a.test", "10.0.0.1"]))
+        );
+        assert!(value["notAfterTimestamp"].as_i64().unwrap() > 1_700_000_000, "{value}");
+        let fields: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(
+            fields,
+            [
+                "issuer",
+                "name",
+                "notAfter",
+                "notAfterTimestamp",
+                "notBefore",
+                "serial",
+                "subjects"
+            ]
+        );
+    }
+}

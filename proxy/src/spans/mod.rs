@@ -78,3 +78,20 @@ impl Spans {
 fn spans_of(record: &Record) -> u64 {
     1 + record.tries.len() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::record;
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_dropped_and_counted() {
+        let (spans, _exporter) = Spans::new();
+        for _ in 0..WAITING + 2 {
+            spans.send(Box::new(record()));
+        }
+        let counts = spans.counts();
+        assert_eq!(counts.pending.load(Relaxed), WAITING as u64);
+        assert_eq!(counts.overflowed.load(Relaxed), 2 * spans_of(&record()));
+    }
+}

@@ -1,10 +1,13 @@
 //! What is documented is there, what is there is documented, and the dashboard asks for nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use tenbin_model::{OnDead, OnDrain};
 
 use crate::app::App;
+use crate::backend::{Backend, nobody};
+use crate::harness::{Proxy, eventually};
 
 const DOCS: &str = include_str!("../../../docs/observability.md");
 const DASHBOARD: &str = include_str!("../../../charts/tenbin/dashboards/tenbin.json");
@@ -81,6 +84,51 @@ async fn every_metric_is_documented_and_the_dashboard_knows_no_other() {
         let is_there = exposed.contains_key(&name) || family.is_some_and(|family| exposed.contains_key(family));
         assert!(is_there, "the dashboard asks for {name}, which no proxy has");
     }
+}
+
+#[tokio::test]
+async fn endpoints_beyond_a_hundred_are_one_series() {
+    let endpoints = |n: u8| -> Vec<SocketAddr> { (1..=n).map(|n| ([127, 0, 1, n], 9).into()).collect() };
+    for (n, expected) in [(100, 100), (101, 1)] {
+        let proxy = Proxy::before(&endpoints(n)).await;
+        let (_, text) = proxy.ask_status("/metrics").await;
+        let series: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("tenbin_endpoint_weight{"))
+            .collect();
+        assert_eq!(series.len(), expected);
+        if n > 100 {
+            assert_eq!(
+                series,
+                ["tenbin_endpoint_weight{cluster=\"app\",endpoint=\"(all)\"} 101.0"]
+            );
+        }
+    }
+}
+
+/// Failures to connect are told by what they led to.
+#[tokio::test]
+async fn why_endpoints_are_left_out_is_counted() {
+    let app = Backend::app().await;
+    let proxy = Proxy::before(&[app.address, nobody().await]).await;
+    let mut client = proxy.client().await;
+    let unreachable = "tenbin_ejections_total{cluster=\"app\",reason=\"unreachable\"}";
+    eventually("the one that is gone is met", async || {
+        client.get("/who").await;
+        (proxy.metric(unreachable).await >= 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(
+        proxy
+            .metric("tenbin_ejections_total{cluster=\"app\",reason=\"failing\"}")
+            .await,
+        0.0
+    );
+    let of = |name: &str| format!("tenbin_endpoint_{name}{{cluster=\"app\",endpoint=\"{}\"}}", app.address);
+    assert_eq!(proxy.metric(&of("connections")).await, 1.0);
+    proxy.await_metric(&of("connections_idle"), 1.0).await;
+    client.get("/who").await;
+    assert!(proxy.metric(&of("connections_reused_total")).await >= 1.0);
 }
 
 /// The names of metrics in all expressions and variables of a dashboard.
