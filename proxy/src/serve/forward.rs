@@ -257,8 +257,9 @@ impl Forward<'_> {
 
     async fn judge_response(&mut self, mut delivered: Delivered) -> Result<Delivered, Next> {
         let response = &mut delivered.response;
-        let is_http2 = matches!(&self.exchange.picked(), Some(picked) if picked.endpoint.transport.protocol == UpstreamProtocol::Http2);
-        let grpc_status = if is_http2 && grpc::is_grpc(response.headers()) {
+        let spoken = self.exchange.picked().map(|picked| picked.endpoint.transport.protocol);
+        let is_grpc = spoken == Some(UpstreamProtocol::Http2) && grpc::is_grpc(response.headers());
+        let grpc_status = if is_grpc {
             grpc::status(response.headers())
         } else {
             None

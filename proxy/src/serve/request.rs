@@ -97,8 +97,8 @@ async fn answer(exchange: &mut Exchange, way: &Way, request: Request<Incoming>) 
 fn is_stream(head: &Response<()>) -> bool {
     let events = b"text/event-stream";
     let media = head.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let is_events =
-        media.is_some_and(|media| media.len() >= events.len() && media[..events.len()].eq_ignore_ascii_case(events));
+    let begins = media.and_then(|media| media.get(..events.len()));
+    let is_events = begins.is_some_and(|begins| begins.eq_ignore_ascii_case(events));
     is_events || grpc::is_grpc(head.headers())
 }
 

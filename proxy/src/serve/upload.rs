@@ -397,7 +397,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.upload {
             None => SizeHint::with_exact(0),
-            Some(upload) if !self.started => upload.source.borrow().length.clone(),
+            Some(upload) if !self.started => upload.source.borrow().length,
             Some(_) => SizeHint::default(),
         }
     }

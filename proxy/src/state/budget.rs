@@ -38,7 +38,7 @@ impl Budget {
     pub(crate) fn take(&self, percent: u8, requests: u64, now: Time) -> bool {
         let before = self.requests.swap(requests, Relaxed);
         let earned = requests.saturating_sub(before) * u64::from(percent) * (Self::ONE / 100);
-        let millis = now.as_micros() / 1000 & u64::from(u32::MAX);
+        let millis = (now.as_micros() / 1000) & u64::from(u32::MAX);
         let mut taken = false;
         let next = |word: u64| {
             let (then, left) = (word >> 32, word & u64::from(u32::MAX));
@@ -46,7 +46,7 @@ impl Budget {
             let left = faded(left, earned + Self::ALWAYS * passed * (Self::ONE / 1000), passed);
             taken = left >= Self::ONE;
             let left = if taken { left - Self::ONE } else { left };
-            Some(millis.max(then) << 32 | left.min(u64::from(u32::MAX)))
+            Some((millis.max(then) << 32) | left.min(u64::from(u32::MAX)))
         };
         let _ = self.word.fetch_update(Relaxed, Relaxed, next);
         if !taken {

@@ -192,8 +192,9 @@ impl Cluster {
 
     /// Whether an endpoint is one of its own.
     pub(crate) fn has(&self, endpoint: &Endpoint) -> bool {
-        let at = self.endpoints.binary_search_by(|e| e.id.cmp(&endpoint.id));
-        at.is_ok_and(|at| std::ptr::eq(Arc::as_ptr(&self.endpoints[at]), endpoint))
+        let at = self.endpoints.binary_search_by(|e| e.id.cmp(&endpoint.id)).ok();
+        let found = at.and_then(|at| self.endpoints.get(at));
+        found.is_some_and(|found| std::ptr::eq(Arc::as_ptr(found), endpoint))
     }
 
     /// Requests that were ever sent to its endpoints, retries among them.

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::pool::{Lease, Via};
 use crate::serve::error::Failure;
-use crate::serve::{Parcel, Patience, RequestBody};
+use crate::serve::{Parcel, Patience, RequestBody, Upload};
 
 /// A response's head came.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ fn judge(
     }
     let error = error.into_error();
     debug!(%error, reused = lease.reused, "no response");
-    if let Some(cut) = parcel.upload().and_then(|upload| upload.cut()) {
+    if let Some(cut) = parcel.upload().and_then(Upload::cut) {
         return Undelivered::sent(cut, false);
     }
     match &lease.via {

@@ -128,7 +128,7 @@ impl World {
 
     /// Requests that are open at the endpoint.
     pub(crate) fn open_at(&self, address: SocketAddr) -> u32 {
-        self.at(address, |load| load.open())
+        self.at(address, tenbin_balance::Load::open)
     }
 
     /// Whether anything is held against the endpoint.
