@@ -274,7 +274,7 @@ fn endpoints_of_http2_are_told_to_an_envoy_and_no_third_protocol_is_taken() {
         drop(
             c.typed_extension_protocol_options
                 .insert("other".to_owned(), Any::default()),
-        )
+        );
     });
     assert!(
         other.starts_with("typed_extension_protocol_options: \"other\""),
@@ -422,20 +422,20 @@ fn tls_with_clients_that_we_would_not_do_is_refused() {
             c.require_client_certificate = Some(BoolValue { value: true });
         }),
         ("inline certificates", |c| {
-            common(c).tls_certificates.push(TlsCertificate::default())
+            common(c).tls_certificates.push(TlsCertificate::default());
         }),
         ("no certificates", |c| {
-            common(c).tls_certificate_sds_secret_configs.clear()
+            common(c).tls_certificate_sds_secret_configs.clear();
         }),
         ("twice the same", |c| {
             let secrets = &mut common(c).tls_certificate_sds_secret_configs;
             secrets[1] = secrets[0].clone();
         }),
         ("another source", |c| {
-            common(c).tls_certificate_sds_secret_configs[0].sds_config = None
+            common(c).tls_certificate_sds_secret_configs[0].sds_config = None;
         }),
         ("an old version", |c| {
-            common(c).tls_params.as_mut().unwrap().tls_minimum_protocol_version = 1
+            common(c).tls_params.as_mut().unwrap().tls_minimum_protocol_version = 1;
         }),
     ];
     for (what, change) in cases {

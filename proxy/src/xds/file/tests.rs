@@ -471,7 +471,7 @@ fn certificates_are_read_from_files_of_their_own_and_never_shown() {
     };
     assert_eq!((&*certificate.chain, &*certificate.key), (PEM, KEY));
     let tls_read = listener.tls.as_ref().unwrap();
-    assert_eq!(tls_read.certificates, [certificate.name.clone()]);
+    assert_eq!(tls_read.certificates, std::slice::from_ref(&certificate.name));
     assert_eq!(tls_read.minimum, TlsVersion::Tls13);
     let long = file("long", &PEM.repeat(1200));
     for (error, told) in [
