@@ -78,7 +78,6 @@ impl Plan {
         Ok(Plan {
             bootstrap,
             first: None,
-            certificates: Vec::new(),
             stream,
             status: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, sidecar.status_port))),
             admin: Some(sidecar.admin_socket()),
@@ -99,6 +98,7 @@ impl Plan {
         Ok(Plan {
             bootstrap: Bootstrap::from_update(&file.update),
             first: Some(file.update),
+            certificates: file.certificates,
             status: file.status,
             admin: file.admin,
             ..Plan::common(&standalone.common, cpus)

@@ -62,9 +62,14 @@ pub(super) fn is_expected(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The gate before the body of `request`, if its client waits to be told to go on.
-pub(super) fn gate<B>(request: &mut Request<B>, connection: &Rc<Connection>) -> Option<Gate> {
+/// The gate before the body of `request`, if its client waits to be told to go on. None before endpoints that speak HTTP/2, which have no
+/// way to tell us: the client is told to go on as soon as one takes the request.
+pub(super) fn gate<B>(request: &mut Request<B>, connection: &Rc<Connection>, to_http2: bool) -> Option<Gate> {
     if request.version() == Version::HTTP_10 || !is_expected(request.headers()) {
+        return None;
+    }
+    if to_http2 {
+        request.headers_mut().remove(EXPECT);
         return None;
     }
     let said = Arc::<Said>::default();

@@ -86,8 +86,8 @@ pub(super) async fn forward(
     if way.bond.counts() {
         exchange.bind(way.bond.outcome());
     }
-    let gate = expect::gate(&mut request, exchange.connection());
     let is_http2 = way.routed.cluster.transport.protocol == UpstreamProtocol::Http2;
+    let gate = expect::gate(&mut request, exchange.connection(), is_http2);
     let trailers = is_http2 && takes_trailers(request.headers());
     let wants_upgrade = headers::to_endpoint(&mut request);
     if wants_upgrade && is_http2 {

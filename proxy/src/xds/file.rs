@@ -20,6 +20,8 @@ use tenbin_model::{Cluster, FieldError, Resource, ResourceName, Update, bounds};
 use cluster::ClusterItem;
 use listener::ListenerItem;
 
+use crate::certificates::CertificateFiles;
+
 /// The largest file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -28,6 +30,8 @@ const MAX_FILE: u64 = 4 << 20;
 pub struct Standalone {
     /// All listeners, routes, clusters and endpoints.
     pub update: Update,
+    /// The files of the certificates in it.
+    pub certificates: Vec<CertificateFiles>,
     /// Where `/readyz` and `/metrics` are answered; nowhere if none.
     pub status: Option<SocketAddr>,
     /// The admin socket; none if none.
@@ -116,6 +120,7 @@ impl File {
             set.extend([Resource::Cluster(cluster.clone()), Resource::Endpoints(endpoints)]);
             clusters.insert(cluster.name.clone(), cluster);
         }
+        let mut certificates = Vec::new();
         let mut names: Vec<ResourceName> = Vec::new();
         for (i, item) in self.listeners.iter().enumerate() {
             let path = format!("listeners[{i}]");
@@ -126,7 +131,10 @@ impl File {
                 &resources.listener.name,
             )?;
             names.push(resources.listener.name.clone());
-            set.extend(resources.certificates.into_iter().map(Resource::Certificate));
+            for read in resources.certificates {
+                set.push(Resource::Certificate(read.certificate));
+                certificates.push(read.files);
+            }
             set.push(Resource::Listener(resources.listener));
             set.extend(resources.routes.map(Resource::Routes));
         }
@@ -136,6 +144,7 @@ impl File {
                 set,
                 removed: Vec::new(),
             },
+            certificates,
             status,
             admin: self.admin,
         })

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use envoy_types::pb::google::protobuf::Any;
 use tenbin_model::{FieldError, Kind, Listener, Resource, ResourceName, RouteTable, Target, Update, xds};
 
+use crate::state::Shown;
+
 /// One resource as it came. Its version stays with it, so that none is ever told of another content.
 #[derive(PartialEq)]
 pub(super) struct Entry {
@@ -30,6 +32,9 @@ impl Entry {
     /// Judges what came as `name`.
     pub(super) fn judge(kind: Kind, name: &ResourceName, version: String, wire: Any) -> Result<Self, FieldError> {
         let resource = xds::decode(kind, &wire)?;
+        if let Resource::Certificate(certificate) = &resource {
+            Shown::judge(certificate)?;
+        }
         if resource.name() == name {
             Ok(Entry {
                 resource,

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tenbin_model::{
-    AccessLog, AccessLogFormat, Affinity, Certificate, Cluster, FieldError, HashKey, Listener, ResourceName,
-    RouteTable, Target, Timeouts, Tracing, UpstreamProtocol, VirtualHost, bounds,
+    AccessLog, AccessLogFormat, Affinity, Cluster, FieldError, HashKey, Listener, ResourceName, RouteTable, Target,
+    Timeouts, Tracing, UpstreamProtocol, VirtualHost, bounds,
 };
 
 use super::route::RouteItem;
-use super::tls::ListenerTlsItem;
+use super::tls::{FromFiles, ListenerTlsItem};
 use super::{Clusters, known, socket, time, unread};
 
 #[derive(Deserialize)]
@@ -49,7 +49,7 @@ struct TracingItem {
 
 /// What follows from a listener.
 pub(super) struct Resources {
-    pub(super) certificates: Vec<Certificate>,
+    pub(super) certificates: Vec<FromFiles>,
     pub(super) listener: Listener,
     /// None where it accepts plain TCP.
     pub(super) routes: Option<RouteTable>,

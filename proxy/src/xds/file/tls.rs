@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tenbin_model::{Certificate, FieldError, ListenerTls, ResourceName, TlsVersion, UpstreamTls, bounds};
 
+use crate::certificates::CertificateFiles;
+use crate::state::Shown;
+
 /// TLS with clients.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -21,6 +24,12 @@ struct CertificateItem {
     key: PathBuf,
 }
 
+/// A certificate, and where it came from.
+pub(super) struct FromFiles {
+    pub(super) certificate: Certificate,
+    pub(super) files: CertificateFiles,
+}
+
 /// TLS with endpoints.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -30,8 +39,8 @@ pub(super) struct ClusterTlsItem {
 }
 
 impl ListenerTlsItem {
-    /// The certificates, named after their listener, and what it says of them.
-    pub(super) fn judge(&self, listener: &ResourceName) -> Result<(ListenerTls, Vec<Certificate>), FieldError> {
+    /// What it says of its certificates, and these, named after their listener.
+    pub(super) fn judge(&self, listener: &ResourceName) -> Result<(ListenerTls, Vec<FromFiles>), FieldError> {
         if !(1..=ListenerTls::MAX).contains(&self.certificates.len()) {
             let accepted = format!("1 to {} certificates", ListenerTls::MAX);
             return Err(FieldError::new("certificates", self.certificates.len(), accepted));
@@ -44,17 +53,21 @@ impl ListenerTlsItem {
         let mut certificates = Vec::with_capacity(self.certificates.len());
         for (i, item) in self.certificates.iter().enumerate() {
             let (chain, key) = (format!("certificates[{i}].chain"), format!("certificates[{i}].key"));
-            certificates.push(Certificate {
+            let certificate = Certificate {
                 name: ResourceName::parse("name", &format!("{listener}/certificate/{i}"))?,
                 chain: read(&chain, &item.chain, bounds::chain)?,
                 key: read(&key, &item.key, bounds::private_key)?,
-            });
+            };
+            Shown::judge(&certificate).map_err(|error| error.within(&format!("certificates[{i}]")))?;
+            let files = CertificateFiles {
+                name: certificate.name.clone(),
+                chain: item.chain.clone(),
+                key: item.key.clone(),
+            };
+            certificates.push(FromFiles { certificate, files });
         }
         let tls = ListenerTls {
-            certificates: certificates
-                .iter()
-                .map(|certificate| certificate.name.clone())
-                .collect(),
+            certificates: certificates.iter().map(|read| read.files.name.clone()).collect(),
             minimum,
         };
         Ok((tls, certificates))

@@ -287,12 +287,41 @@ fn tls_listener(cluster: &str, secret: &str) -> Resource {
     })
 }
 
-fn certificate(text: &str, secret: &str) -> Resource {
-    Resource::Certificate(Certificate {
+/// Another one each time.
+fn certificate(text: &str) -> Certificate {
+    let made = rcgen::generate_simple_self_signed(["app.test".to_owned()]).unwrap();
+    Certificate {
         name: name(text),
-        chain: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-        key: format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----\n"),
-    })
+        chain: made.cert.pem(),
+        key: made.signing_key.serialize_pem(),
+    }
+}
+
+fn certified(text: &str) -> Resource {
+    Resource::Certificate(certificate(text))
+}
+
+#[test]
+fn a_certificate_that_is_not_its_keys_is_refused_and_the_last_good_one_stays() {
+    let mut session = session();
+    for resource in [
+        tls_listener("a", "cert"),
+        cluster("a", 1),
+        endpoints("a", 1),
+        certified("cert"),
+    ] {
+        session.on_response(set(&resource));
+    }
+    let bad = Certificate {
+        key: certificate("cert").key,
+        ..certificate("cert")
+    };
+    let secret = bad.key.lines().nth(1).unwrap().to_owned();
+    let judged = session.on_response(set(&Resource::Certificate(bad)));
+    assert_eq!(judged.update, None);
+    let told = judged.requests[0].error_detail.as_ref().unwrap().message.clone();
+    assert!(told.contains("cert") && told.contains("key: "), "{told}");
+    assert!(!told.contains(&secret), "{told}");
 }
 
 #[test]
@@ -313,7 +342,7 @@ fn a_listener_of_connections_names_its_cluster_and_its_certificates_and_waits_fo
         None,
         "no certificate yet"
     );
-    let judged = session.on_response(set(&certificate("cert", "AAAA")));
+    let judged = session.on_response(set(&certified("cert")));
     let all = vec![
         (Kind::Secret, "cert"),
         (Kind::Cluster, "a"),
@@ -322,7 +351,7 @@ fn a_listener_of_connections_names_its_cluster_and_its_certificates_and_waits_fo
     ];
     assert_eq!(changes(&judged), (all, vec![]));
 
-    let renewed = session.on_response(set(&certificate("cert", "BBBB")));
+    let renewed = session.on_response(set(&certified("cert")));
     assert_eq!(changes(&renewed), (vec![(Kind::Secret, "cert")], vec![]), "alone");
     let gone = session.on_response(gone(Kind::Secret, "cert"));
     assert_eq!(gone.update, None, "it stays while it is named");
@@ -338,7 +367,7 @@ fn a_listener_goes_on_with_its_certificate_until_the_next_is_here_or_known_not_t
         tls_listener("a", "old"),
         cluster("a", 1),
         endpoints("a", 1),
-        certificate("old", "AAAA"),
+        certified("old"),
     ] {
         session.on_response(set(&resource));
     }
@@ -353,10 +382,10 @@ fn a_listener_goes_on_with_its_certificate_until_the_next_is_here_or_known_not_t
 #[test]
 fn a_listener_moves_from_connections_to_requests_once_its_routes_are_here() {
     let mut session = serving();
-    session.on_response(set(&certificate("cert", "AAAA")));
+    session.on_response(set(&certified("cert")));
     let judged = session.on_response(set(&tls_listener("a", "cert")));
     assert_eq!(judged.update, None, "the certificate was not asked for before");
-    let judged = session.on_response(set(&certificate("cert", "AAAA")));
+    let judged = session.on_response(set(&certified("cert")));
     let (changed, removed) = changes(&judged);
     assert_eq!(changed, [(Kind::Secret, "cert"), (Kind::Listener, WEB)]);
     assert_eq!(removed, [(Kind::Routes, WEB)], "the cluster stays");
