@@ -11,6 +11,7 @@ use tenbin_model::AccessLogFormat;
 
 use crate::record::{Record, Try};
 use crate::serve::error::Failure;
+use crate::spans::Context;
 
 /// Adds the line of `record`, which ended at `time`.
 pub(super) fn write(text: &mut String, time: SystemTime, record: &Record) {
@@ -42,7 +43,7 @@ fn object(time: &str, record: &Record) -> Value {
         "host": record.host(),
         "path": record.path(),
         "request_id": record.request_id(),
-        "trace_id": record.trace.as_ref().map(|trace| trace.trace_id()),
+        "trace_id": record.trace.as_ref().map(Context::trace_id),
         "status": record.status.map(|status| status.as_u16()),
         "code": record.failure.map(Failure::code),
         "duration_ms": rounded(record.duration),
@@ -191,10 +192,10 @@ mod tests {
         let hostile = b"a\"b c\t\xff\xe2\x80\xa8d\\".as_slice();
         let mut record = record();
         record.host = Some(HeaderValue::from_bytes(hostile).unwrap());
-        record.uri = "/%0a%0d?\"".parse().unwrap();
+        record.uri = "/%0a\"%0d?q".parse().unwrap();
         let line = text(&record);
         assert_eq!(line.matches('\n').count(), 1, "{line}");
-        assert!(line.contains(r#"?\"" 200 "#), "{line}");
+        assert!(line.contains(r#"/%0a\"%0d?q" 200 "#), "{line}");
         assert!(line.contains(r#""GET a\"b c\t"#), "{line}");
         assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1, "{line}");
         record.format = AccessLogFormat::Json;

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 use tenbin_model::{
-    AccessLogFormat, Bodies, Limits, Listener, Retry, RetryOn, Route, Target, Timeouts, TlsVersion, UpstreamProtocol,
+    AccessLogFormat, Bodies, Limits, Listener, ResourceName, Retry, RetryOn, Route, Target, Timeouts, TlsVersion,
+    UpstreamProtocol,
 };
 
 use super::certificates::certificate;
@@ -47,7 +48,7 @@ pub(super) fn config(snapshot: &Snapshot) -> Value {
         "listeners": listeners.collect::<Value>(),
         "routes": routes.collect::<Value>(),
         "clusters": clusters.collect::<Value>(),
-        "certificates": snapshot.certificates().map(|shown| certificate(shown)).collect::<Value>(),
+        "certificates": snapshot.certificates().map(certificate).collect::<Value>(),
     })
 }
 
@@ -58,7 +59,7 @@ fn listener(listener: &Listener) -> Value {
     };
     let tls = listener.tls.as_ref().map(|tls| {
         json!({
-            "certificates": tls.certificates.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+            "certificates": tls.certificates.iter().map(ResourceName::as_str).collect::<Vec<_>>(),
             "minimum": match tls.minimum {
                 TlsVersion::Tls12 => "TLSv1.2",
                 TlsVersion::Tls13 => "TLSv1.3",

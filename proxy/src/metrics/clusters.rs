@@ -46,12 +46,15 @@ fn is_skipped(skip: &tenbin_balance::Skip, now: Time) -> bool {
     skip.status(now) == Status::Skipped
 }
 
+/// A metric of endpoints: its name, what it says, and the value.
+type Column<T> = (&'static str, &'static str, fn(&Shown<'_>) -> T);
+
 fn endpoints(out: &mut Out<'_>, snapshot: &Snapshot, now: Time) -> fmt::Result {
     let shown: Vec<Shown<'_>> = snapshot
         .clusters()
         .flat_map(|cluster| Shown::of(cluster, now))
         .collect();
-    let counters: [(&str, &str, fn(&Shown<'_>) -> u64); 4] = [
+    let counters: [Column<u64>; 4] = [
         ("endpoint_picks", "Requests and retries sent to an endpoint", |s| {
             s.picks
         }),
@@ -74,7 +77,7 @@ fn endpoints(out: &mut Out<'_>, snapshot: &Snapshot, now: Time) -> fmt::Result {
     for (name, help, value) in counters {
         out.counters(name, help, shown.iter().map(|shown| (shown.labels, value(shown))))?;
     }
-    let gauges: [(&str, &str, fn(&Shown<'_>) -> f64); 6] = [
+    let gauges: [Column<f64>; 6] = [
         ("endpoint_requests_in_flight", "Requests open at an endpoint", |s| {
             s.open as f64
         }),

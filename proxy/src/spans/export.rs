@@ -79,6 +79,7 @@ impl Exporter {
     }
 
     /// Waits for spans, and a moment for more; false when no more will come.
+    #[expect(clippy::vec_box, reason = "as they come from the queue")]
     async fn gather(&mut self, records: &mut Vec<Box<Record>>) -> bool {
         if self.waiting.recv_many(records, BATCH).await == 0 {
             return false;

@@ -176,7 +176,7 @@ async fn the_log_and_admin_say_why() {
 async fn admin_shows_sessions_without_their_keys() {
     let app = App::of(1, OnDrain::Move, OnDead::Fail).await;
     let proxy = app.proxy(&[]).await;
-    let text = proxy.try_admin(&["clusters"]).await.unwrap();
+    let text = proxy.try_admin(&["clusters", "--json"]).await.unwrap();
     let clusters: serde_json::Value = serde_json::from_str(&text).unwrap();
     let expected = serde_json::json!({
         "type": "Cookie", "issuedBy": "Proxy", "name": "tenbin", "validSeconds": 604_800,
