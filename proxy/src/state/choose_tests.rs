@@ -279,6 +279,30 @@ fn every_request_counts_as_open_where_it_went() {
 }
 
 #[test]
+fn a_full_endpoint_is_passed_by_but_not_by_its_sessions() {
+    let mut world = World::of_sessions(OnDrain::Keep, OnDead::Rebalance);
+    let mut cluster = tenbin_model::Cluster::new(name(APP));
+    cluster.balancing = world.cluster().balancing.clone();
+    cluster.limits.endpoint_requests = Some(2);
+    world.set(Resource::Cluster(cluster));
+    world.endpoints(&["a", "b", "0c"]);
+    let cookie = world.session("b");
+    let bond = world.bond("/", &cookie, Duration::ZERO);
+    let stranger = world.bond("/", &HeaderMap::new(), Duration::ZERO);
+    let held: Vec<Picked> = (0..2).map(|_| world.pick(&bond, &Tried::default()).unwrap()).collect();
+    assert!(held.iter().all(|picked| picked.endpoint.id.as_str() == "b"));
+    assert_eq!(world.pick(&bond, &Tried::default()).unwrap_err(), Failure::Overflow);
+    let others: Vec<Picked> = (0..2)
+        .map(|_| world.pick(&stranger, &Tried::default()).unwrap())
+        .collect();
+    assert!(others.iter().all(|picked| picked.endpoint.id.as_str() == "a"));
+    let full = world.pick(&stranger, &Tried::default()).unwrap_err();
+    assert_eq!(full, Failure::Overflow, "the reserve is not for a moment's load");
+    drop(held);
+    assert_eq!(world.goes(&cookie), at("b", Outcome::Hit));
+}
+
+#[test]
 fn keys_rotate_under_sessions() {
     let mut world = World::of_sessions(OnDrain::Keep, OnDead::Rebalance);
     world.endpoints(&["a", "b"]);
