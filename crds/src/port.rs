@@ -35,7 +35,8 @@ pub struct AppPort {
 
     /// What the app speaks on this port. `http` (the default): HTTP/1.1, with Upgrade (WebSocket). `https`: the same over TLS. `h2c`:
     /// HTTP/2 in cleartext. `h2`: HTTP/2 over TLS. `grpc`: HTTP/2, over TLS where `tls` is given. `tcp`: anything, balanced connection by
-    /// connection. Clients may speak HTTP/1.1 and HTTP/2 in cleartext whatever the app speaks, but for `tcp`. A change replaces no pods.
+    /// connection. Clients may speak HTTP/1.1 and HTTP/2 in cleartext whatever the app speaks, but for `tcp`. A change replaces no pods, unless an
+    /// HTTP health probe has to speak TLS then or no more.
     #[serde(default)]
     pub app_protocol: AppProtocol,
 
