@@ -2,6 +2,7 @@
 //! above it, in one sum.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tenbin_balance::{Charge, Role, Status, Time};
@@ -39,7 +40,32 @@ pub(super) fn write(out: &mut Out<'_>, snapshot: &Snapshot, now: Time) -> fmt::R
         counts.into_iter().flatten().map(move |(charge, n)| (labels(charge), n))
     });
     out.counters("ejections", "Times that endpoints began to be left out", ejections)?;
+    limits(out, snapshot)?;
     endpoints(out, snapshot, now)
+}
+
+/// Who waits at the limits of clusters, and whom they turned away; retries that the budget forbade.
+fn limits(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let labels = |cluster: &Arc<Cluster>| [("cluster", cluster.name.as_str().to_owned())];
+    let waiting = snapshot.clusters().map(|c| (labels(c), c.gate.waiting().into()));
+    out.gauges("requests_waiting", "Requests that wait for room at a limit", waiting)?;
+    let counters: [(&str, &str, fn(&Cluster) -> u64); 3] = [
+        ("queue_overflows", "Requests refused since too many waited", |c| {
+            c.gate.overflows()
+        }),
+        (
+            "queue_timeouts",
+            "Requests refused since they had waited for too long",
+            |c| c.gate.timeouts(),
+        ),
+        ("retries_denied", "Retries that the budget did not allow", |c| {
+            c.budget.denied()
+        }),
+    ];
+    for (name, help, value) in counters {
+        out.counters(name, help, snapshot.clusters().map(|c| (labels(c), value(c))))?;
+    }
+    Ok(())
 }
 
 fn is_skipped(skip: &tenbin_balance::Skip, now: Time) -> bool {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::body::{Relay, ResponseBody};
@@ -27,7 +27,7 @@ pub(super) async fn serve(connection: Rc<Connection>, mut request: Request<Incom
     request_id::ensure(&mut request, &mut connection.worker.rng.borrow_mut());
     let mut exchange = Exchange::begin(connection, listener, &request);
 
-    let is_grpc = grpc::is_grpc(request.headers());
+    let form = Form::of(&request);
     let way = headers::check(&request).and_then(|()| find_way(&exchange, listener, &request));
     forwarding::tell(&mut request, &exchange.connection().peer, listener);
     drop(snapshot);
@@ -37,7 +37,7 @@ pub(super) async fn serve(connection: Rc<Connection>, mut request: Request<Incom
     };
     match outcome {
         Ok(answer) => respond(exchange, answer),
-        Err(failure) => refuse(exchange, failure, is_grpc),
+        Err(failure) => refuse(exchange, failure, form),
     }
 }
 
@@ -130,8 +130,32 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
     head.map(|()| ResponseBody::relayed(exchange, relay))
 }
 
+/// How a client takes being refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A status and a few words.
+    Words,
+    /// The same without a body. HTTP/1.1 leaves the body of an answer to HEAD out by itself.
+    Head,
+    /// As gRPC does.
+    Grpc,
+}
+
+impl Form {
+    fn of<B>(request: &Request<B>) -> Self {
+        if grpc::is_grpc(request.headers()) {
+            Form::Grpc
+        } else if request.method() == Method::HEAD && request.version() == Version::HTTP_2 {
+            Form::Head
+        } else {
+            Form::Words
+        }
+    }
+}
+
 /// Tells the client why there is no answer.
-fn refuse(mut exchange: Exchange, failure: Failure, is_grpc: bool) -> Response<ResponseBody> {
+fn refuse(mut exchange: Exchange, failure: Failure, form: Form) -> Response<ResponseBody> {
+    let is_grpc = form == Form::Grpc;
     exchange.fail(failure);
     let connection = Rc::clone(exchange.connection());
     let status = if is_grpc { StatusCode::OK } else { failure.status() };
@@ -150,6 +174,6 @@ fn refuse(mut exchange: Exchange, failure: Failure, is_grpc: bool) -> Response<R
     if connection.worker.lifecycle.is_draining() {
         connection.say_close(headers);
     }
-    let text = if is_grpc { "" } else { failure.text() };
+    let text = if form == Form::Words { failure.text() } else { "" };
     response.map(|()| ResponseBody::text(exchange, text))
 }

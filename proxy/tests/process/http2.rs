@@ -97,6 +97,23 @@ async fn headers_are_as_an_http1_endpoint_wants_them() {
 }
 
 #[tokio::test]
+async fn what_we_answer_to_head_has_no_body() {
+    let proxy = Inside::with(&[], |_| {});
+    let mut sender = connect(&proxy).await;
+    let mut head = get("/");
+    *head.method_mut() = Method::HEAD;
+    assert_eq!(
+        text(&mut sender, head).await,
+        (StatusCode::SERVICE_UNAVAILABLE, String::new())
+    );
+    let (status, words) = text(&mut sender, get("/")).await;
+    assert!(
+        status == StatusCode::SERVICE_UNAVAILABLE && words.contains("UH"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
 async fn curl_speaks_it_by_prior_knowledge() {
     let app = Backend::app().await;
     let proxy = Proxy::before(&[app.address]).await;
