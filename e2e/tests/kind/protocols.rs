@@ -214,10 +214,7 @@ async fn what_the_app_is_told(lab: &Lab, app: &App<'_>, driver: &Driver) -> anyh
             host.starts_with("speaks.") && is("x-forwarded-proto", "http"),
             "{seen:#}"
         );
-        let port = seen["x-forwarded-port"]
-            .as_str()
-            .and_then(|port| port.parse::<u16>().ok());
-        ensure!(port.is_some(), "{seen:#}");
+        ensure!(is("x-forwarded-port", &port.to_string()), "{seen:#}");
         let forwarded = seen["forwarded"].as_str().unwrap_or_default();
         ensure!(forwarded.contains(&own) && !forwarded.contains("192.0.2.1"), "{seen:#}");
         let id = seen["x-request-id"].as_str().unwrap_or_default();

@@ -203,7 +203,6 @@ impl Connection {
 pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpStream, client: SocketAddr, slot: Slot) {
     let settings = Arc::clone(worker.state.load().listener_at(listener));
     let accepted = worker.clock.now();
-    let local = stream.local_addr().unwrap_or(settings.address);
     let stats = Arc::clone(&settings.stats);
     let _open = OpenConnection::count(&stats);
     if let Some(opened) = opening::open(&worker, &settings, stream).await {
@@ -217,7 +216,7 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
             listener,
             client,
             tls,
-            peer: Peer::new(client, local, settings.tls.is_on()),
+            peer: Peer::new(client, settings.tls.is_on()),
             held_body: RefCell::new(None),
             streams: http2::Streams::default(),
             speaks,

@@ -35,20 +35,33 @@ pub(super) fn is_ours(name: &HeaderName) -> bool {
 pub(super) struct Peer {
     ip: IpAddr,
     address: HeaderValue,
-    port: HeaderValue,
     scheme: &'static str,
+    /// The port of that scheme.
+    usual_port: &'static str,
 }
 
 impl Peer {
-    /// A peer at `client`, which connected to `local`, over TLS where `secure`.
-    pub(super) fn new(client: SocketAddr, local: SocketAddr, secure: bool) -> Self {
+    /// A peer at `client`, which came over TLS where `secure`.
+    pub(super) fn new(client: SocketAddr, secure: bool) -> Self {
         let ip = client.ip().to_canonical();
+        let (scheme, usual_port) = if secure { ("https", "443") } else { ("http", "80") };
         Peer {
             ip,
             address: value(&ip.to_string()),
-            port: HeaderValue::from(local.port()),
-            scheme: if secure { "https" } else { "http" },
+            scheme,
+            usual_port,
         }
+    }
+
+    /// The port that the client asked for. Ours says nothing: it stands behind a Service, which has its own.
+    fn port(&self, host: &[u8]) -> HeaderValue {
+        let named = host
+            .rsplit(|&b| b == b':')
+            .next()
+            .filter(|port| port.len() < host.len());
+        let named = named.filter(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));
+        let named = named.and_then(|port| HeaderValue::from_bytes(port).ok());
+        named.unwrap_or(HeaderValue::from_static(self.usual_port))
     }
 
     /// The element of `Forwarded` that tells of it (RFC 7239 §4); IPv6 addresses and hosts with a port are quoted.
@@ -93,16 +106,16 @@ pub(super) fn tell<B>(request: &mut Request<B>, peer: &Peer, listener: &Listener
 
 /// Whoever sent these headers has no say in them.
 fn replace(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarded: bool) {
+    let named = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
     if forwarded {
-        let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-        headers.insert(FORWARDED, value(&peer.element(host)));
+        headers.insert(FORWARDED, value(&peer.element(named)));
     } else {
         headers.remove(FORWARDED);
     }
     headers.insert(FORWARDED_FOR, peer.address.clone());
     headers.insert(REAL_IP, peer.address.clone());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
-    headers.insert(FORWARDED_PORT, peer.port.clone());
+    headers.insert(FORWARDED_PORT, peer.port(named));
     match host {
         Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
         None => drop(headers.remove(FORWARDED_HOST)),
@@ -111,9 +124,9 @@ fn replace(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forw
 
 /// A trusted hop sent these headers: it is one more in the chain. `client` is whom it is believed to stand for.
 fn add(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarded: bool, client: IpAddr) {
+    let named = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
     if forwarded || headers.contains_key(FORWARDED) {
-        let host = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-        append(headers, FORWARDED, peer.element(host).as_bytes());
+        append(headers, FORWARDED, peer.element(named).as_bytes());
     }
     append(headers, FORWARDED_FOR, peer.address.as_bytes());
     let real = if client == peer.ip {
@@ -125,7 +138,7 @@ fn add(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarde
     headers
         .entry(FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static(peer.scheme));
-    headers.entry(FORWARDED_PORT).or_insert_with(|| peer.port.clone());
+    headers.entry(FORWARDED_PORT).or_insert_with(|| peer.port(named));
     if let Some(host) = host {
         headers.entry(FORWARDED_HOST).or_insert(host);
     }
@@ -162,7 +175,7 @@ mod tests {
     ];
 
     fn peer(client: &str, secure: bool) -> Peer {
-        Peer::new(client.parse().unwrap(), "10.9.9.9:8443".parse().unwrap(), secure)
+        Peer::new(client.parse().unwrap(), secure)
     }
 
     fn written() -> HeaderMap {
@@ -209,7 +222,7 @@ mod tests {
                 "for=\"[2001:db8::1]\";proto=http",
                 "2001:db8::1",
                 "",
-                "8443",
+                "80",
                 "http",
                 "2001:db8::1"
             ]
@@ -245,7 +258,7 @@ mod tests {
             false,
             [10, 0, 0, 1].into(),
         );
-        assert_eq!(all(&bare), ["", "10.0.0.1", "b:80", "8443", "http", "10.0.0.1"]);
+        assert_eq!(all(&bare), ["", "10.0.0.1", "b:80", "80", "http", "10.0.0.1"]);
         add(
             &mut bare,
             &peer("10.0.0.2:1", false),
@@ -254,5 +267,21 @@ mod tests {
             [10, 0, 0, 1].into(),
         );
         assert_eq!(all(&bare)[0], "for=10.0.0.2;proto=http;host=\"[::1]:80\"");
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_host_or_the_usual_one() {
+        for (host, secure, port) in [
+            ("a.example", false, "80"),
+            ("a.example", true, "443"),
+            ("a.example:8443", true, "8443"),
+            ("[2001:db8::1]", false, "80"),
+            ("[2001:db8::1]:81", false, "81"),
+            ("a.example:", false, "80"),
+            ("8080", false, "80"),
+            ("", true, "443"),
+        ] {
+            assert_eq!(peer("10.0.0.1:1", secure).port(host.as_bytes()), port, "{host}");
+        }
     }
 }

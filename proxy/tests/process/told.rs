@@ -32,13 +32,12 @@ async fn an_untrusted_client_says_nothing_about_itself() {
                   x-forwarded-proto: https\r\nx-forwarded-host: evil\r\nx-forwarded-port: 1\r\n\
                   connection: x-forwarded-for, x-real-ip, x-forwarded-proto\r\n";
     let seen = seen(&mut client, forged).await;
-    let port = format!("\"x-forwarded-port\": \"{}\"", proxy.address().port());
     let expected = [
         "\"x-forwarded-for\": \"127.0.0.1\"",
         "\"x-real-ip\": \"127.0.0.1\"",
         "\"x-forwarded-proto\": \"http\"",
         "\"x-forwarded-host\": \"shop.example\"",
-        &port,
+        "\"x-forwarded-port\": \"80\"",
     ];
     has(&seen, &expected);
     assert!(
