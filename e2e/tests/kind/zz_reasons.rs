@@ -18,7 +18,7 @@ fn a_request_tells_why_it_went_there() {
     });
 }
 
-/// The end of a line of the log.
+/// What a line of the log says of where a request went.
 #[derive(Debug, PartialEq, Eq)]
 struct Why {
     tries: String,
@@ -140,19 +140,22 @@ async fn session_on(driver: &Driver, door: &Pod, pod: &str) -> anyhow::Result<St
     .await
 }
 
-/// What the log of a pod's proxy says of the request for `path`: the last five words of its line.
+/// What the log of a pod's proxy says of the request for `path`: the words of its line from the tries on.
 async fn why(lab: &Lab, door: &Pod, path: &str) -> anyhow::Result<Why> {
     eventually("the request is in the log", 10, async || {
         let log = lab
             .kubectl
             .run(&["logs", &pod_name(door), "-c", "tenbin-proxy"])
             .await?;
-        let line = log.lines().find(|line| line.contains(&format!(" {path}\"")));
+        let asked = format!(" {path}\"");
+        let line = log.lines().find(|line| line.contains(&asked));
         let line = line.with_context(|| format!("no line for {path} in:\n{log}"))?;
-        let mut words = line.split(' ').rev().map(str::to_owned);
+        // What was asked for is quoted; status, code and duration come next.
+        let (_, told) = line.split_once(&asked).context("nothing follows what was asked for")?;
+        let mut words = told.split_whitespace().skip(3).map(str::to_owned);
         let mut next = || words.next().with_context(|| format!("too short: {line}"));
-        let (affinity, candidates, reason) = (next()?, next()?, next()?);
-        let (endpoint, tries) = (next()?, next()?);
+        let (tries, endpoint) = (next()?, next()?);
+        let (reason, candidates, affinity) = (next()?, next()?, next()?);
         Ok(Why {
             tries,
             endpoint,

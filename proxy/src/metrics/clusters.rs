@@ -44,12 +44,15 @@ pub(super) fn write(out: &mut Out<'_>, snapshot: &Snapshot, now: Time) -> fmt::R
     endpoints(out, snapshot, now)
 }
 
+/// A counter of clusters: its name, what it says, and the value.
+type OfCluster = (&'static str, &'static str, fn(&Cluster) -> u64);
+
 /// Who waits at the limits of clusters, and whom they turned away; retries that the budget forbade.
 fn limits(out: &mut Out<'_>, snapshot: &Snapshot) -> fmt::Result {
     let labels = |cluster: &Arc<Cluster>| [("cluster", cluster.name.as_str().to_owned())];
     let waiting = snapshot.clusters().map(|c| (labels(c), c.gate.waiting().into()));
     out.gauges("requests_waiting", "Requests that wait for room at a limit", waiting)?;
-    let counters: [(&str, &str, fn(&Cluster) -> u64); 3] = [
+    let counters: [OfCluster; 3] = [
         ("queue_overflows", "Requests refused since too many waited", |c| {
             c.gate.overflows()
         }),
