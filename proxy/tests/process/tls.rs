@@ -226,7 +226,7 @@ async fn garbage_and_silence_end_in_a_count() {
         &shown,
         plain(&[app.address], |listener| {
             tls(&["c"], TlsVersion::Tls12)(listener);
-            listener.header_timeout = Duration::from_millis(500);
+            listener.header_timeout = Duration::from_secs(2);
         }),
     ));
     let mut clear = proxy.client().await;

@@ -73,8 +73,8 @@ async fn what_is_held_back_frees_the_endpoint_from_a_slow_client() {
 async fn a_body_may_take_any_time_as_long_as_it_moves() {
     let app = App::new(Way::Well).await;
     let world = World::of(&[app.address], |s| {
-        s.route.timeouts.request = Duration::from_millis(300);
-        s.route.timeouts.idle = Duration::from_millis(400);
+        s.route.timeouts.request = Duration::from_secs(1);
+        s.route.timeouts.idle = Duration::from_secs(3);
     });
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 8\r\n\r\n";

@@ -16,7 +16,7 @@ use tenbin_model::{UpstreamProtocol, UpstreamTls};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, Way, nobody};
@@ -265,8 +265,9 @@ async fn a_client_that_leaves_resets_its_request_alone() {
     let world = World::of(&[app.address], http2);
     let stays = tokio::spawn(get(world.address));
     eventually("one is there", || app.seen() == 1).await;
-    let left = timeout(Duration::from_millis(200), get(world.address)).await;
-    assert!(left.is_err());
+    let leaves = tokio::spawn(get(world.address));
+    eventually("another is there", || app.seen() == 2).await;
+    leaves.abort();
     eventually("it is reset", || app.reset.load(SeqCst) == 1).await;
     app.gate.add_permits(1);
     assert_eq!(stays.await.unwrap().status, Some(200));
@@ -383,7 +384,7 @@ async fn tls_is_verified() {
         http2(s);
         s.reserve = 1;
         s.cluster.tls = trusting(&ca, "app.test");
-        s.cluster.connect_timeout = Duration::from_millis(300);
+        s.cluster.connect_timeout = Duration::from_secs(2);
     });
     assert_eq!(
         send(world.address, &request("POST", 10)).await.status,

@@ -35,18 +35,18 @@ async fn one_of_ten_that_answers_500_at_once_costs_at_most_ten_requests() {
 async fn one_of_ten_that_hangs_slows_at_most_ten_requests_and_none_for_long() {
     let (apps, addresses) = ten(Way::Silent).await;
     let world = World::of(&addresses, |s| {
-        s.route.timeouts.per_try = Some(Duration::from_millis(250));
+        // Far more than a good one needs, on any machine.
+        s.route.timeouts.per_try = Some(Duration::from_secs(1));
         s.route.retry.on = [RetryOn::Timeout].into();
     });
-    let mut slow = 0;
     for _ in 0..300 {
-        let got = get(world.address).await;
-        assert_eq!(got.status, Some(200));
-        assert!(got.took < Duration::from_millis(500), "{:?}", got.took);
-        slow += usize::from(got.took >= Duration::from_millis(250));
+        assert_eq!(get(world.address).await.status, Some(200));
     }
-    assert!(slow <= 10, "{slow} of 300 were slow");
-    assert!((1..=10).contains(&apps[0].seen()), "it had {} requests", apps[0].seen());
+    let slow = apps[0].seen();
+    assert!((1..=10).contains(&slow), "it had {slow} requests");
+    // Each of them was sent once more and no more: it took the time of one try and of an answer.
+    let sent: usize = apps.iter().map(App::seen).sum();
+    assert_eq!(sent, 300 + slow);
 }
 
 #[tokio::test]
