@@ -6,9 +6,18 @@ use tracing::warn;
 /// The most bytes buffered each way of a connection: the size of the largest chunk that a body is relayed in, and of what a client may
 /// send ahead of what we read.
 pub const MAX_BUFFER: usize = 128 * 1024;
-/// The largest head of a request, in bytes; 431 above it. The most headers of a request are hyper's default, 100, since only that many are
-/// parsed without an allocation.
+/// The largest head of a message, in bytes; 431 above it in a request.
 pub const MAX_HEAD: usize = 64 * 1024;
+/// The most headers of a message; 431 above it in a request.
+pub const MAX_HEADERS: usize = 100;
+/// The largest target of a request, in bytes; 414 above it.
+pub const MAX_TARGET: usize = 32 * 1024;
+/// What HTTP/1 takes for a head.
+pub const HEAD: tenbin_http1::Limits = tenbin_http1::Limits {
+    head: MAX_HEAD,
+    headers: MAX_HEADERS,
+    target: MAX_TARGET,
+};
 
 /// Descriptors kept for everything that is not traffic: listeners, streams, admin, logs.
 const RESERVED: u64 = 64;

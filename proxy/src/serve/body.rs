@@ -21,6 +21,9 @@ use super::upload::{BodyError, Upload};
 use crate::clock::Clock;
 use crate::upstream::Lease;
 
+/// How long our own few words may wait for a client to take them.
+const SHORT: Duration = Duration::from_secs(10);
+
 /// A response's body on its way to the client. While it lives its request is open; when it ends, the connection it came over may be used
 /// again.
 pub(super) struct ResponseBody {
@@ -213,6 +216,23 @@ impl ResponseBody {
         ResponseBody {
             source: Source::Text(None),
             exchange: None,
+        }
+    }
+}
+
+impl ResponseBody {
+    /// How long it may stand still before a client that takes nothing of it.
+    pub(super) fn idle(&self) -> Duration {
+        match &self.source {
+            Source::Endpoint(relay) => relay.stall.idle,
+            Source::Text(_) => SHORT,
+        }
+    }
+
+    /// The client took nothing of it for so long.
+    pub(super) fn not_taken(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.fail(Failure::DownloadIdle);
         }
     }
 }

@@ -1,44 +1,37 @@
-//! One client connection: finds out what is spoken on it (`opening`), drives HTTP/1 on it, holds its time limits, closes it, and turns it
-//! into a tunnel when it was upgraded. HTTP/2 and plain TCP have their own drivers. What a request means is not its business. A client that closes its sending side while a request is open is taken to have left, as most
-//! proxies take it: who has given up must not keep an endpoint working.
+//! One client connection: finds out what is spoken on it (`opening`), holds the time limits of one with HTTP/1, and closes it. What is said
+//! on it is for `http1`, `http2` and `tcp`; what a request means is not its business. A client that closes its sending side while a request
+//! is open is taken to have left, as most proxies take it: who has given up must not keep an endpoint working.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderMap;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use tenbin_balance::Time;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep_until, timeout};
-use tracing::debug;
+use tokio::time::{Sleep, sleep_until};
 
 use super::expect::Said;
 use super::forwarding::Peer;
-use super::interim::Interim;
-use super::io::{Counted, CountedIo, IoCounts};
+use super::http1::{self, End, Wire};
+use super::io::{Count, Counted};
 use super::opening::{self, Opened, Speaks};
 use super::tunnel::Tunnel;
 use super::worker::WorkerContext;
-use super::{expect, headers, http2, interim, request, tcp};
+use super::{http2, tcp};
 use crate::lifecycle::Slot;
 use crate::record::TlsSeen;
 use crate::state::{Listener, PortStats};
 
 /// How long a connection that we closed is still read from, so that what the client is sending does not wipe out our last response.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The least time between two looks at the time limits of a connection.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
-
-const REQUEST_TIMEOUT: &str = "tenbin: 408 DPE: the request's headers took too long\n";
 
 /// A client connection, as its requests and its driver see it.
 pub(super) struct Connection {
@@ -56,10 +49,12 @@ pub(super) struct Connection {
     pub(super) held_body: RefCell<Option<Arc<Said>>>,
     /// How many streams it had, where it speaks HTTP/2.
     pub(super) streams: http2::Streams,
-    speaks: Speaks,
-    /// Whether a response asked the client to go, where that takes more than a header.
+    /// Whether a response asked the client to go.
     told_to_go: Cell<bool>,
-    counts: Arc<IoCounts>,
+    /// Whether some of a head came, and nobody looked at its time limit since.
+    head_begun: Cell<bool>,
+    /// How much was read, where it speaks HTTP/2.
+    read: Count,
     phase: Cell<Phase>,
     /// What keeps it busy: a request, its body.
     busy: Cell<u32>,
@@ -88,7 +83,7 @@ impl Drop for Busy {
         if connection.busy.get() == 0 {
             connection
                 .phase
-                .set(Phase::Idle(connection.worker.clock.now(), connection.counts.read()));
+                .set(Phase::Idle(connection.worker.clock.now()));
         }
     }
 }
@@ -98,18 +93,12 @@ impl Drop for Busy {
 enum Phase {
     /// Nothing came yet since it was accepted.
     New(Time),
-    /// Between two requests; so many bytes had been read when the last one ended.
-    Idle(Time, u64),
+    /// Between two requests.
+    Idle(Time),
     /// Some of a request's headers came.
     Head(Time),
     /// A request is open, or its body still on its way.
     Busy,
-}
-
-/// Why the driver stopped.
-enum End {
-    Http(Result<(), hyper::Error>),
-    HeaderTimeout,
 }
 
 impl Connection {
@@ -130,22 +119,14 @@ impl Connection {
         self.tunnel.take()
     }
 
-    /// Asks the client, with the response that has these headers, to go elsewhere with its next requests.
-    pub(super) fn say_close(&self, headers: &mut HeaderMap) {
-        match self.speaks {
-            Speaks::Http2 => self.told_to_go.set(true),
-            Speaks::Http1 | Speaks::Tcp => headers::say_close(headers),
-        }
+    /// Asks the client, with the response that is about to be written, to go elsewhere with its next requests.
+    pub(super) fn say_close(&self) {
+        self.told_to_go.set(true);
     }
 
     /// Whether a response asked the client to go.
     pub(super) fn is_told_to_go(&self) -> bool {
         self.told_to_go.get()
-    }
-
-    /// What is to be written before the next response.
-    pub(super) fn interim(&self) -> &Interim {
-        &self.counts.interim
     }
 
     /// A random number, for what need not be secret.
@@ -156,33 +137,28 @@ impl Connection {
     /// Since when there is no stream, once the `preface` of so many bytes came.
     pub(super) fn idle_since(&self, preface: u64) -> Option<Time> {
         match self.phase.get() {
-            Phase::New(since) if self.counts.read() >= preface => {
-                self.phase.set(Phase::Idle(since, 0));
+            Phase::New(since) if self.read.load(Relaxed) >= preface => {
+                self.phase.set(Phase::Idle(since));
                 Some(since)
             }
-            Phase::Idle(since, _) => Some(since),
+            Phase::Idle(since) => Some(since),
             Phase::New(_) | Phase::Head(_) | Phase::Busy => None,
         }
     }
 
-    /// Notices the first bytes of a request of which hyper does not have all headers yet; true if they are new.
-    fn notice_head(&self) -> bool {
-        let began = match self.phase.get() {
-            Phase::New(_) => self.counts.read() > 0,
-            Phase::Idle(_, before) => self.counts.read() > before,
-            Phase::Head(_) | Phase::Busy => false,
-        };
-        if began {
+    /// Some of a request's head came, and the rest did not.
+    pub(super) fn head_begins(&self) {
+        if matches!(self.phase.get(), Phase::New(_) | Phase::Idle(_)) {
             self.phase.set(Phase::Head(self.worker.clock.now()));
+            self.head_begun.set(true);
         }
-        began
     }
 
     /// When its time is over, if nothing happens before; never while it is busy.
     pub(super) fn deadline(&self, listener: &Listener) -> Option<Time> {
         match self.phase.get() {
             Phase::New(since) | Phase::Head(since) => Some(since.plus(listener.header_timeout)),
-            Phase::Idle(since, _) => Some(since.plus(listener.idle_timeout)),
+            Phase::Idle(since) => Some(since.plus(listener.idle_timeout)),
             Phase::Busy => None,
         }
     }
@@ -208,7 +184,6 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
     if let Some(opened) = opening::open(&worker, &settings, stream).await {
         let Opened {
             io,
-            counts,
             speaks,
             tls,
         } = opened;
@@ -219,9 +194,9 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
             peer: Peer::new(client, settings.tls.is_on()),
             held_body: RefCell::new(None),
             streams: http2::Streams::default(),
-            speaks,
             told_to_go: Cell::new(false),
-            counts,
+            head_begun: Cell::new(false),
+            read: Arc::clone(&io.read),
             phase: Cell::new(Phase::New(accepted)),
             busy: Cell::new(0),
             tunnel: RefCell::new(None),
@@ -232,137 +207,69 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
             Speaks::Http1 => serve_http1(&connection, io).await,
             // Boxed, so that connections with HTTP/1 are not as large as these.
             Speaks::Http2 => Box::pin(http2::serve(&connection, io)).await,
-            Speaks::Tcp => Box::pin(tcp::serve(&connection, io.into_inner())).await,
+            Speaks::Tcp => Box::pin(tcp::serve(&connection, io)).await,
         }
     }
     drop(slot);
 }
 
 /// Serves HTTP/1.
-async fn serve_http1(connection: &Rc<Connection>, io: CountedIo) {
-    let stats = Arc::clone(&connection.settings().stats);
-    let service = service_fn({
-        let connection = Rc::clone(connection);
-        move |request| {
-            let connection = Rc::clone(&connection);
-            async move {
-                let serve = |request| request::serve(Rc::clone(&connection), request);
-                let mut response = interim::relayed(&connection.counts, request, serve).await;
-                expect::answered(&connection, &mut response);
-                Ok::<_, Infallible>(response)
-            }
+async fn serve_http1(connection: &Rc<Connection>, io: Counted) {
+    let wire = Rc::new(Wire::new(io.transport, io.ahead));
+    let end = drive(connection, &wire).await;
+    let end = match end {
+        Some(end) => end,
+        None => {
+            crate::state::count(&connection.settings().stats.header_timeouts);
+            http1::time_out(&wire).await
         }
-    });
-    let mut http = connection.worker.http.serve_connection(io, service).with_upgrades();
-    let end = drive(connection, &mut http).await;
-    match end {
-        End::Http(result) => {
-            let broken = result.as_ref().is_err_and(|error| !error.is_parse());
-            if let Err(error) = result {
-                debug!(client = %connection.client, %error, "a client connection failed");
-                if error.is_parse() {
-                    crate::state::count(&stats.malformed);
-                }
-            }
-            if let Some(tunnel) = connection.take_tunnel() {
-                tunnel.run().await;
-            } else if let (false, false, Some(parts)) = (broken, connection.counts.ended(), http.into_parts()) {
-                linger(parts.io.into_inner()).await;
-            }
-        }
-        End::HeaderTimeout => {
-            crate::state::count(&stats.header_timeouts);
-            if let Some(parts) = http.into_parts() {
-                let mut io = parts.io.into_inner();
-                let told = timeout(LINGER, async {
-                    io.write_all(request_timeout().as_bytes()).await?;
-                    io.shutdown().await
-                });
-                if let Ok(Ok(())) = told.await {
-                    linger(io).await;
-                }
-            }
-        }
-    }
+    };
+    http1::end(&wire, end).await;
 }
 
-/// Drives HTTP/1 on the connection, within the time limits of its listener and until the worker closes.
-async fn drive<S>(connection: &Connection, http: &mut http1::UpgradeableConnection<CountedIo, S>) -> End
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = super::body::ResponseBody, Error = Infallible>,
-{
+/// Serves the requests of a connection within the time limits of its listener and until the worker closes; `None` if the head of one
+/// took too long.
+async fn drive(connection: &Rc<Connection>, wire: &Rc<Wire>) -> Option<End> {
     let clock = connection.worker.clock;
     let first = connection.next_look(&connection.settings());
+    let mut requests = pin!(http1::requests(connection, wire));
     let mut timer = pin!(sleep_until(clock.at(first)));
     let mut closing = pin!(connection.worker.closing.notified());
     // Both are polled once to be woken by them; after that a look costs less than a poll.
     let mut woken_by_both = false;
-    let mut told_to_close = false;
     poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(result) = Pin::new(&mut *http).poll(cx) {
-                return Poll::Ready(End::Http(result));
-            }
-            if !woken_by_both {
-                woken_by_both = true;
-                let _ = closing.as_mut().poll(cx);
-                let _ = timer.as_mut().poll(cx);
-            }
-            if connection.worker.lifecycle.is_closing() && !told_to_close {
-                told_to_close = true;
-                Pin::new(&mut *http).graceful_shutdown();
-                continue;
-            }
-            if connection.notice_head() {
-                let look = connection.next_look(&connection.settings());
-                rearm(timer.as_mut(), clock.at(look), cx);
-            }
-            if !timer.is_elapsed() {
-                return Poll::Pending;
-            }
+        if let Poll::Ready(end) = requests.as_mut().poll(cx) {
+            return Poll::Ready(Some(end));
+        }
+        if !woken_by_both {
+            woken_by_both = true;
+            let _ = closing.as_mut().poll(cx);
+            let _ = timer.as_mut().poll(cx);
+        }
+        if connection.head_begun.take() {
+            let look = connection.next_look(&connection.settings());
+            rearm(timer.as_mut(), clock.at(look), cx);
+        }
+        while timer.is_elapsed() {
             let settings = connection.settings();
             if connection
                 .deadline(&settings)
-                .is_none_or(|deadline| clock.now() < deadline)
+                .is_some_and(|deadline| clock.now() >= deadline)
             {
-                rearm(timer.as_mut(), clock.at(connection.next_look(&settings)), cx);
-            } else if matches!(connection.phase.get(), Phase::Head(_)) {
-                return Poll::Ready(End::HeaderTimeout);
-            } else if told_to_close {
-                return Poll::Ready(End::Http(Ok(())));
-            } else {
-                told_to_close = true;
-                Pin::new(&mut *http).graceful_shutdown();
+                let in_head = matches!(connection.phase.get(), Phase::Head(_));
+                return Poll::Ready((!in_head).then_some(End::Told));
             }
+            rearm(timer.as_mut(), clock.at(connection.next_look(&settings)), cx);
         }
+        Poll::Pending
     })
     .await
-}
-
-/// The response to a request whose headers never came. Written by hand, since HTTP has given up on the connection by then.
-fn request_timeout() -> String {
-    let length = REQUEST_TIMEOUT.len();
-    format!(
-        "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         content-length: {length}\r\n\r\n{REQUEST_TIMEOUT}"
-    )
 }
 
 /// Sets a timer and has the task woken by it.
 pub(super) fn rearm(mut timer: Pin<&mut Sleep>, deadline: tokio::time::Instant, cx: &mut Context<'_>) {
     timer.as_mut().reset(deadline);
     let _ = timer.poll(cx);
-}
-
-/// Reads what a client still sends on a connection that we closed, for a while.
-async fn linger(mut io: Counted) {
-    let mut unread = [0; 4096];
-    let drained = timeout(LINGER, async {
-        while matches!(io.read(&mut unread).await, Ok(n) if n > 0) {}
-    });
-    if drained.await.is_err() {
-        debug!("a client kept sending after the end");
-    }
 }
 
 /// Counts a connection as open while it lives.

@@ -8,6 +8,8 @@ use http::StatusCode;
 pub enum Failure {
     /// The request is not acceptable: its Host is missing, doubled or malformed.
     BadRequest,
+    /// Its body does not keep to its form (RFC 9112 §7).
+    BadBody,
     /// The method is not served: CONNECT.
     BadMethod,
     /// It asks for an upgrade, and the endpoints speak HTTP/2, where there is none.
@@ -52,6 +54,8 @@ pub enum Failure {
     ResponseTimeout,
     /// The client's body stood still for too long.
     UploadIdle,
+    /// The client took no more of the response for too long.
+    DownloadIdle,
     /// The endpoint took no more of the request's body for too long, and did not answer.
     StreamIdle,
     /// The endpoint's body stood still for too long.
@@ -99,8 +103,9 @@ struct Facts {
 
 impl Failure {
     /// Every failure; its place here is its place in [`crate::state::PortStats::failures`].
-    pub const ALL: [Failure; 26] = [
+    pub const ALL: [Failure; 28] = [
         Failure::BadRequest,
+        Failure::BadBody,
         Failure::BadMethod,
         Failure::NoUpgrade,
         Failure::TooLarge,
@@ -123,6 +128,7 @@ impl Failure {
         Failure::Protocol,
         Failure::ResponseTimeout,
         Failure::UploadIdle,
+        Failure::DownloadIdle,
         Failure::StreamIdle,
         Failure::BodyIdle,
         Failure::ResponseTooLarge,
@@ -136,6 +142,7 @@ impl Failure {
         }
         match self {
             Failure::BadRequest => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: exactly one well-formed Host is expected\n"),
+            Failure::BadBody => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: the request's body is malformed\n"),
             Failure::BadMethod => facts(Client, Never, StatusCode::METHOD_NOT_ALLOWED, "DPE", "tenbin: 405 DPE: CONNECT is not served here\n"),
             Failure::NoUpgrade => facts(Client, Never, StatusCode::NOT_IMPLEMENTED, "DPE", "tenbin: 501 DPE: the endpoints speak HTTP/2, no upgrade passes\n"),
             Failure::TooLarge => facts(Client, Never, StatusCode::PAYLOAD_TOO_LARGE, "RTL", "tenbin: 413 RTL: the request's body is too large\n"),
@@ -158,6 +165,7 @@ impl Failure {
             Failure::Protocol => facts(Endpoint, Gateway, StatusCode::BAD_GATEWAY, "UPE", "tenbin: 502 UPE: the endpoint's answer is not valid HTTP\n"),
             Failure::ResponseTimeout => facts(Endpoint, Timeout, StatusCode::GATEWAY_TIMEOUT, "UT", "tenbin: 504 UT: the endpoint did not answer in time\n"),
             Failure::UploadIdle => facts(Client, Never, StatusCode::REQUEST_TIMEOUT, "SI", "tenbin: 408 SI: the request's body stood still for too long\n"),
+            Failure::DownloadIdle => facts(Client, Never, StatusCode::REQUEST_TIMEOUT, "SI", "tenbin: 408 SI: the client did not take the answer\n"),
             Failure::StreamIdle => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "SI", "tenbin: 504 SI: the endpoint did not take the request's body\n"),
             Failure::BodyIdle => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "SI", "tenbin: 504 SI: the endpoint's answer stood still for too long\n"),
             Failure::ResponseTooLarge => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UTL", "tenbin: 502 UTL: the endpoint's answer is too large\n"),
@@ -196,7 +204,7 @@ impl Failure {
             Failure::ResponseTimeout | Failure::StreamIdle | Failure::BodyIdle => 4,
             Failure::Overflow | Failure::QueueTimeout | Failure::TooLarge | Failure::ResponseTooLarge => 8,
             Failure::NoRoute | Failure::BadMethod | Failure::NoUpgrade => 12,
-            Failure::BadRequest => 13,
+            Failure::BadRequest | Failure::BadBody => 13,
             _ => 14,
         }
     }

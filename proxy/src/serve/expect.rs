@@ -1,5 +1,5 @@
 //! `Expect: 100-continue` from end to end: the endpoint is asked, and the client's body is touched only when the endpoint wants it, or has
-//! not said for [`PATIENCE`]. As long as it is not touched, hyper does not tell the client to go on; so an endpoint's refusal reaches a
+//! not said for [`PATIENCE`]. As long as it is not touched, the client is not told to go on; so an endpoint's refusal reaches a
 //! client that has sent nothing. An endpoint that answers well without having said so is one that reads while it answers.
 
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use http::{Request, Response, StatusCode, Version};
 use tokio::time::{Sleep, sleep};
 
 use super::connection::Connection;
-use super::headers;
+use super::http1::Wire;
 
 /// How long an endpoint may take to say whether it wants a body: not all know how to say so.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -88,17 +88,17 @@ pub(super) fn gate<B>(request: &mut Request<B>, connection: &Rc<Connection>, to_
 }
 
 /// The response to a request begins, on a connection with HTTP/1: a client whose body is still held learns what is to become of it.
-pub(super) fn answered<B>(connection: &Connection, response: &mut Response<B>) {
+pub(super) fn answered<B>(connection: &Connection, wire: &Wire, response: &Response<B>) {
     let Some(said) = connection.held_body.take() else {
         return;
     };
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         // Nobody could tell the body that was not sent from the next request.
-        headers::say_close(response.headers_mut());
+        connection.say_close();
         said.say(NO);
     } else {
-        connection.interim().say_continue();
+        wire.say_continue();
         said.say(YES);
     }
 }

@@ -10,7 +10,6 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use tenbin_balance::{Outcome, Time, Tried};
 use tenbin_model::UpstreamProtocol;
 use tokio::time::sleep;
@@ -47,8 +46,8 @@ pub(super) struct Way {
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
-    /// The client's end, if it asked for an upgrade.
-    pub(super) upgrade: Option<OnUpgrade>,
+    /// Whether the client asked for an upgrade.
+    pub(super) upgrade: bool,
     /// The request's body, if it is still under way.
     pub(super) upload: Option<Rc<Upload>>,
 }
@@ -62,7 +61,7 @@ struct Forward<'a> {
     patience: Patience,
     retries: Retries<'a>,
     tried: Tried,
-    upgrade: Option<OnUpgrade>,
+    upgrade: bool,
     is_long: bool,
     /// The last response, given up for another try that may bring none.
     last: Option<(Response<Incoming>, Lease, Picked)>,
@@ -76,7 +75,7 @@ struct Forward<'a> {
 pub(super) async fn forward(
     exchange: &mut Exchange,
     way: &Way,
-    mut request: Request<Incoming>,
+    mut request: Request<super::incoming::Incoming>,
 ) -> Result<Answer, Failure> {
     let worker = Rc::clone(&exchange.connection().worker);
     let route = &*way.routed.route;
@@ -99,7 +98,6 @@ pub(super) async fn forward(
         return Err(Failure::TooLarge);
     }
     let is_long = length.exact().is_none_or(|size| size > LONG);
-    let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let grpc = is_http2.then(|| grpc::timeout(request.headers())).flatten();
     let (head, body) = request.into_parts();
     let retries = Retries::new(&route.retry, &head.method);
@@ -125,7 +123,7 @@ pub(super) async fn forward(
         worker,
         way,
         tried: Tried::default(),
-        upgrade,
+        upgrade: wants_upgrade,
         is_long,
         last: None,
         failure: None,
@@ -145,7 +143,7 @@ enum Next {
 impl Forward<'_> {
     /// Picks the first endpoint.
     async fn place(&mut self) -> Result<(), Failure> {
-        let ask = self.way.ask(&self.worker, self.upgrade.is_some());
+        let ask = self.way.ask(&self.worker, self.upgrade);
         let (admission, picked) = ask.first(&self.patience).await?;
         self.exchange.admit(admission);
         self.exchange.try_on(picked, self.parcel.headers_mut());
@@ -265,7 +263,7 @@ impl Forward<'_> {
             None
         };
         let speaks_against = speaks_against(response.status()) || grpc_status.is_some_and(grpc::speaks_against);
-        let checked = headers::to_client(response, self.upgrade.is_some());
+        let checked = headers::to_client(response, self.upgrade);
         let is_failure = speaks_against || checked.is_err();
         let outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
         self.exchange.judge(outcome, self.sent());
@@ -310,7 +308,7 @@ impl Forward<'_> {
         if !at_once {
             self.back_off().await?;
         }
-        let ask = self.way.ask(&self.worker, self.upgrade.is_some());
+        let ask = self.way.ask(&self.worker, self.upgrade);
         let picked = match ask.next(&self.tried) {
             Err(Failure::NoEndpoint) => {
                 self.tried = Tried::default();
@@ -380,7 +378,7 @@ impl Forward<'_> {
         Ok(Answer {
             response,
             lease,
-            upgrade: self.upgrade.take(),
+            upgrade: self.upgrade,
             upload: self.parcel.settle(),
         })
     }

@@ -144,11 +144,6 @@ pub(super) fn to_client<B>(response: &mut Response<B>, upgrade: bool) -> Result<
     Ok(())
 }
 
-/// Asks the client to close the connection after this response.
-pub(super) fn say_close(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-}
-
 /// Removes what belongs to one connection. The value of Upgrade if Connection names it.
 fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut upgrade = None;

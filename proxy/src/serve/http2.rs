@@ -29,14 +29,16 @@ use hyper::ext::Protocol;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tenbin_balance::Time;
 use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::body::ResponseBody;
 use super::connection::{Connection, rearm};
-use super::io::CountedIo;
+use super::incoming::Incoming as Body;
+use super::informer::Informer;
+use super::io::Counted;
 use super::request;
 use crate::limits;
 
@@ -99,7 +101,7 @@ pub(super) fn builder() -> http2::Builder<Local> {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(connection: &Rc<Connection>, io: CountedIo) {
+pub(super) async fn serve(connection: &Rc<Connection>, io: Counted) {
     let service = service_fn({
         let connection = Rc::clone(connection);
         move |request| {
@@ -107,7 +109,7 @@ pub(super) async fn serve(connection: &Rc<Connection>, io: CountedIo) {
             async move { Ok::<_, Infallible>(served.await) }
         }
     });
-    let mut http = pin!(connection.worker.http2.serve_connection(io, service));
+    let mut http = pin!(connection.worker.http2.serve_connection(TokioIo::new(io), service));
     let clock = connection.worker.clock;
     let mut timer = pin!(sleep_until(clock.at(connection.next_look(&connection.settings()))));
     let mut closing = pin!(connection.worker.closing.notified());
@@ -226,11 +228,16 @@ async fn stream(connection: Rc<Connection>, mut request: Request<Incoming>) -> R
     let mut unanswered = Unanswered::begin(&connection);
     join_cookies(request.headers_mut());
     let connects = to_upgrade(&mut request, || connection.random());
-    let mut response = request::serve(Rc::clone(&connection), request).await;
+    let upgrade = connects.then(|| hyper::upgrade::on(&mut request));
+    let mut response = request::serve(Rc::clone(&connection), request.map(Body::Http2), Informer::Http2).await;
     if connects {
         from_upgrade(&mut response);
         if let Some(tunnel) = connection.take_tunnel() {
-            tokio::task::spawn_local(tunnel.run());
+            tokio::task::spawn_local(async move {
+                if let Some(upgrade) = upgrade && let Ok(client) = upgrade.await {
+                    tunnel.run(TokioIo::new(client)).await;
+                }
+            });
         }
     }
     unanswered.answered = true;

@@ -1,41 +1,16 @@
-//! A socket that counts what it reads, so that others can tell "nothing came yet" from "something did", in cleartext or under TLS.
-//! What was read ahead to find out what the peer speaks is read first; informational responses are written between whole messages.
-//! No protocol here.
+//! What carries the bytes of a client's connection, in cleartext or under TLS. What was read ahead to find out what the client speaks is
+//! read first. No protocol here.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
-
-use super::interim::Interim;
-
-/// What came over a socket, shared between the socket and whoever watches it.
-#[derive(Debug, Default)]
-pub(super) struct IoCounts {
-    read: AtomicU64,
-    ended: AtomicBool,
-    /// What is to be written before the next response.
-    pub(super) interim: Interim,
-}
-
-impl IoCounts {
-    /// Bytes that were read.
-    pub(super) fn read(&self) -> u64 {
-        self.read.load(Relaxed)
-    }
-
-    /// Whether the peer closed its side.
-    pub(super) fn ended(&self) -> bool {
-        self.ended.load(Relaxed)
-    }
-}
 
 /// What carries the bytes.
 #[derive(Debug)]
@@ -68,99 +43,37 @@ macro_rules! of {
     };
 }
 
-/// The socket, as hyper takes it.
-pub(super) type CountedIo = TokioIo<Counted>;
-
-/// The socket.
-#[derive(Debug)]
-pub(super) struct Counted {
-    transport: Transport,
-    /// What was read ahead.
-    ahead: Bytes,
-    counts: Arc<IoCounts>,
-}
-
-impl Counted {
-    /// Wraps a socket; gives what is counted beside it.
-    pub(super) fn wrap(stream: impl Into<Transport>) -> (CountedIo, Arc<IoCounts>) {
-        Self::wrap_after(stream, Bytes::new())
-    }
-
-    /// The same for a socket from which `ahead` was read already.
-    pub(super) fn wrap_after(stream: impl Into<Transport>, ahead: Bytes) -> (CountedIo, Arc<IoCounts>) {
-        let counts = Arc::<IoCounts>::default();
-        let io = TokioIo::new(Counted {
-            transport: stream.into(),
-            ahead,
-            counts: Arc::clone(&counts),
-        });
-        (io, counts)
-    }
-
+impl Transport {
     /// The socket under it all.
     pub(super) fn socket(&self) -> &TcpStream {
-        match &self.transport {
+        match self {
             Transport::Plain(stream) => stream,
             Transport::Tls(stream) => stream.get_ref().0,
         }
     }
-
-    /// Writes what is to be written between two messages, where there is any and this is between two.
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let interim = &self.counts.interim;
-        if !interim.is_due() {
-            return Poll::Ready(Ok(()));
-        }
-        let transport = &mut self.transport;
-        interim.poll_write(|text| of!(transport, stream => Pin::new(stream).poll_write(cx, text)))
-    }
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for Transport {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if !this.ahead.is_empty() {
-            let n = this.ahead.len().min(buf.remaining());
-            buf.put_slice(&this.ahead.split_to(n));
-            this.counts.read.fetch_add(n as u64, Relaxed);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let polled = of!(&mut this.transport, stream => Pin::new(stream).poll_read(cx, buf));
-        if let Poll::Ready(Ok(())) = polled {
-            let n = buf.filled().len() - before;
-            if n == 0 && buf.remaining() > 0 {
-                this.counts.ended.store(true, Relaxed);
-            }
-            this.counts.read.fetch_add(n as u64, Relaxed);
-        }
-        polled
+        of!(&mut *self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        self.counts.interim.writes();
-        of!(&mut self.transport, stream => Pin::new(stream).poll_write(cx, buf))
+        of!(&mut *self, stream => Pin::new(stream).poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(of!(&mut self.transport, stream => Pin::new(stream).poll_flush(cx)))?;
-        self.counts.interim.flushed();
-        if !self.counts.interim.is_due() {
-            return Poll::Ready(Ok(()));
-        }
-        ready!(self.poll_interim(cx))?;
-        of!(&mut self.transport, stream => Pin::new(stream).poll_flush(cx))
+        of!(&mut *self, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        of!(&mut self.transport, stream => Pin::new(stream).poll_shutdown(cx))
+        of!(&mut *self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 
     fn is_write_vectored(&self) -> bool {
-        of!(&self.transport, stream => stream.is_write_vectored())
+        of!(self, stream => stream.is_write_vectored())
     }
 
     fn poll_write_vectored(
@@ -168,8 +81,69 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_interim(cx))?;
-        self.counts.interim.writes();
-        of!(&mut self.transport, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        of!(&mut *self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+}
+
+/// Bytes that were read.
+pub(super) type Count = Arc<AtomicU64>;
+
+/// A client's connection from which some was read already.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) transport: Transport,
+    /// What was read ahead.
+    pub(super) ahead: Bytes,
+    pub(super) read: Count,
+}
+
+impl Counted {
+    pub(super) fn new(transport: impl Into<Transport>, ahead: Bytes) -> Self {
+        Counted {
+            transport: transport.into(),
+            ahead,
+            read: Count::default(),
+        }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if this.ahead.is_empty() {
+            ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
+        } else {
+            let n = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead.split_to(n));
+        }
+        this.read.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
     }
 }

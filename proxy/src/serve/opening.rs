@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::handshake::Refused;
 use super::http2::PREFACE;
-use super::io::{Counted, CountedIo, IoCounts};
+use super::io::Counted;
 use super::worker::WorkerContext;
 use crate::record::TlsSeen;
 use crate::state::{self, Listener, ServerTls};
@@ -36,18 +36,16 @@ pub(super) enum Speaks {
 
 /// A connection that is ready for what is spoken on it.
 pub(super) struct Opened {
-    pub(super) io: CountedIo,
-    pub(super) counts: Arc<IoCounts>,
+    pub(super) io: Counted,
     pub(super) speaks: Speaks,
     /// What was agreed on, where it speaks TLS.
     pub(super) tls: Option<Arc<TlsSeen>>,
 }
 
 impl Opened {
-    fn new((io, counts): (CountedIo, Arc<IoCounts>), speaks: Speaks) -> Self {
+    fn new(io: Counted, speaks: Speaks) -> Self {
         Opened {
             io,
-            counts,
             speaks,
             tls: None,
         }
@@ -59,7 +57,7 @@ pub(super) async fn open(worker: &Rc<WorkerContext>, listener: &Listener, stream
     let closing = worker.closing.notified();
     let opened = async {
         match &listener.tls {
-            ServerTls::Off if listener.is_tcp() => Some(Opened::new(Counted::wrap(stream), Speaks::Tcp)),
+            ServerTls::Off if listener.is_tcp() => Some(Opened::new(Counted::new(stream, Bytes::new()), Speaks::Tcp)),
             ServerTls::Off => timeout(listener.header_timeout, sniffed(worker, stream)).await.ok()?,
             // Boxed, so that connections in cleartext are not as large as these.
             ServerTls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await,
@@ -104,7 +102,7 @@ async fn secured(listener: &Listener, config: Arc<ServerConfig>, stream: TcpStre
         _ => Speaks::Http1,
     };
     let tls = Some(Arc::new(TlsSeen::of(stream.get_ref().1)));
-    let opened = Opened::new(Counted::wrap(TlsStream::from(stream)), speaks);
+    let opened = Opened::new(Counted::new(TlsStream::from(stream), Bytes::new()), speaks);
     Some(Opened { tls, ..opened })
 }
 
@@ -119,7 +117,7 @@ async fn sniffed(worker: &WorkerContext, stream: TcpStream) -> Option<Opened> {
             break Speaks::Http1;
         }
     };
-    Some(Opened::new(Counted::wrap_after(stream, Bytes::from(ahead)), speaks))
+    Some(Opened::new(Counted::new(stream, Bytes::from(ahead)), speaks))
 }
 
 /// Reads what is there. False at the end, `None` where the client is gone.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use super::body::{Relay, ResponseBody};
 use super::connection::Connection;
@@ -15,17 +14,23 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::forward::{Answer, Way, forward};
 use super::grpc;
+use super::incoming::Incoming;
+use super::informer::Informer;
 use super::tunnel::Tunnel;
 use super::{forwarding, headers, request_id};
 use crate::clock::since_1970;
 use crate::state::Listener;
 
 /// Serves one request of a connection.
-pub(super) async fn serve(connection: Rc<Connection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn serve(
+    connection: Rc<Connection>,
+    mut request: Request<Incoming>,
+    informer: Informer,
+) -> Response<ResponseBody> {
     let snapshot = connection.worker.state.load();
     let listener = snapshot.listener_at(connection.listener);
     request_id::ensure(&mut request, &mut connection.worker.rng.borrow_mut());
-    let mut exchange = Exchange::begin(connection, listener, &request);
+    let mut exchange = Exchange::begin(connection, listener, &request, informer);
 
     let form = Form::of(&request);
     let way = headers::check(&request).and_then(|()| find_way(&exchange, listener, &request));
@@ -69,7 +74,7 @@ enum Body {
 /// Has the request answered, and as much of the answer here as its route wants before the client gets any.
 async fn answer(exchange: &mut Exchange, way: &Way, request: Request<Incoming>) -> Result<Ready, Failure> {
     let mut answer = forward(exchange, way, request).await?;
-    if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS && answer.upgrade.is_some() {
+    if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS && answer.upgrade {
         let mut head = Response::new(());
         *head.status_mut() = answer.response.status();
         head.headers_mut().clone_from(answer.response.headers());
@@ -112,20 +117,17 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
             exchange.complete();
             exchange.hold();
             let connection = Rc::clone(exchange.connection());
-            if let Some(client) = answer.upgrade {
-                connection.open_tunnel(Tunnel {
-                    client,
-                    endpoint,
-                    idle,
-                    exchange,
-                });
-            }
+            connection.open_tunnel(Tunnel {
+                endpoint,
+                idle,
+                exchange,
+            });
             return head.map(|()| ResponseBody::none());
         }
         Body::Relayed(relay) => relay,
     };
     if exchange.connection().worker.lifecycle.is_draining() {
-        exchange.connection().say_close(head.headers_mut());
+        exchange.connection().say_close();
     }
     head.map(|()| ResponseBody::relayed(exchange, relay))
 }
@@ -172,7 +174,7 @@ fn refuse(mut exchange: Exchange, failure: Failure, form: Form) -> Response<Resp
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if connection.worker.lifecycle.is_draining() {
-        connection.say_close(headers);
+        connection.say_close();
     }
     let text = if form == Form::Words { failure.text() } else { "" };
     response.map(|()| ResponseBody::text(exchange, text))

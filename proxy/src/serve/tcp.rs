@@ -44,7 +44,7 @@ pub(super) async fn serve(connection: &Rc<Connection>, client: Counted) {
             crate::state::count(&stats.failures[failure as usize]);
             debug!(client = %connection.client, code = failure.code(), "a connection found no endpoint");
             // A reset says that nobody was there, where an orderly end would say that somebody had nothing to say.
-            let _ = SockRef::from(client.socket()).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(client.transport.socket()).set_linger(Some(Duration::ZERO));
         }
     }
 }

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::copy::both_ways;
 use super::exchange::Exchange;
 
-/// Both ends of an upgrade that was agreed on.
+/// An upgrade that was agreed on.
 pub(super) struct Tunnel {
-    /// The client's end; there when the response was written.
-    pub(super) client: OnUpgrade,
     /// The endpoint's end.
     pub(super) endpoint: OnUpgrade,
     /// How long it may stay without a byte either way.
@@ -22,16 +21,16 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Copies until both sides are done, one is broken, or nothing moves.
-    pub(super) async fn run(self) {
-        let (client, endpoint) = match futures::try_join!(self.client, self.endpoint) {
-            Ok(ends) => ends,
+    /// Copies between the client's end and the endpoint's until both sides are done, one is broken, or nothing moves.
+    pub(super) async fn run(self, client: impl AsyncRead + AsyncWrite + Unpin) {
+        let endpoint = match self.endpoint.await {
+            Ok(endpoint) => endpoint,
             Err(error) => {
                 debug!(%error, "an upgrade was not carried out");
                 return;
             }
         };
-        match both_ways(TokioIo::new(client), TokioIo::new(endpoint), self.idle).await {
+        match both_ways(client, TokioIo::new(endpoint), self.idle).await {
             Ok((up, down)) => {
                 debug!(up, down, "a tunnel ended");
                 self.exchange.carried(up, down);

@@ -11,21 +11,25 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tenbin_balance::Time;
+use tenbin_http1::Malformed;
 use tokio::time::{Sleep, sleep_until};
 
 use super::connection::{Busy, Connection};
 use super::error::Failure;
 use super::expect::{Body as Wanted, Gate};
+use super::incoming::Incoming;
 use crate::clock::Clock;
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The side that sends it broke it off.
+    #[error("broken off")]
+    Broken,
+    /// The side that sends it does not keep to its form.
     #[error(transparent)]
-    Http(#[from] hyper::Error),
+    Malformed(#[from] Malformed),
     /// We broke it off.
     #[error("{}", .0.code())]
     Cut(Failure),
@@ -283,8 +287,13 @@ impl Upload {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.cut.set(Some(Failure::ClientGone));
-                Poll::Ready(Some(Err(error.into())))
+                let malformed = matches!(error, BodyError::Malformed(_));
+                self.cut.set(Some(if malformed {
+                    Failure::BadBody
+                } else {
+                    Failure::ClientGone
+                }));
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 drop(source);

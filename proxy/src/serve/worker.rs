@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use tenbin_balance::Rng;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::date::Date;
 use super::http2::Local;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::lifecycle::{Lifecycle, Stage};
-use crate::limits;
 use crate::spans::Spans;
 use crate::state::State;
 use crate::upstream::Pool;
@@ -60,7 +60,7 @@ pub struct WorkerContext {
     pub(super) clock: Clock,
     pub(super) rng: RefCell<Rng>,
     pub(super) pool: Pool,
-    pub(super) http: http1::Builder,
+    pub(super) date: Date,
     pub(super) http2: http2::Builder<Local>,
     /// Where the first bytes of connections are read to.
     pub(super) scratch: RefCell<Box<[u8]>>,
@@ -94,7 +94,7 @@ async fn run(worker: Worker) -> io::Result<()> {
         clock: worker.clock,
         rng: RefCell::new(Rng::new(worker.seed)),
         pool: Pool::default(),
-        http: http(),
+        date: Date::default(),
         http2: super::http2::builder(),
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
@@ -116,13 +116,4 @@ async fn run(worker: Worker) -> io::Result<()> {
             }
         }
     }
-}
-
-/// The limits of every client connection's HTTP. Time limits are held by `connection`, which needs no timer for each request.
-fn http() -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.header_read_timeout(None)
-        .max_buf_size(limits::MAX_BUFFER)
-        .max_header_size(limits::MAX_HEAD);
-    http
 }
