@@ -1,0 +1,59 @@
+//! Header and trailer lines into a map (RFC 9112 §5). What the fields mean is read in `framing`.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{Malformed, start};
+
+/// Room for what a proxy adds to a head, so that the map need not grow for it.
+const SPARE: usize = 8;
+
+/// Reads the lines of `section` from `at` up to the empty one; it is known that all of them end in CR LF, and that `count`
+/// lines and an empty one are there. Values share the bytes of `section`.
+pub(crate) fn read(section: &Bytes, mut at: usize, count: usize) -> Result<HeaderMap, Malformed> {
+    let mut headers =
+        HeaderMap::try_with_capacity(count.saturating_add(SPARE)).map_err(|_| Malformed::TooManyHeaders)?;
+    for _ in 0..count {
+        let rest = section.get(at..).unwrap_or_default();
+        let lf = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = rest.get(..lf.saturating_sub(1)).unwrap_or_default();
+        let colon = memchr::memchr(b':', line).ok_or_else(|| without_colon(line))?;
+        let (name, value) = line.split_at(colon);
+        let name = HeaderName::from_bytes(name).map_err(|_| bad_name(name))?;
+        let value = trimmed(value.get(1..).unwrap_or_default());
+        let value = HeaderValue::from_maybe_shared(section.slice_ref(value))
+            .map_err(|_| start::carriage_return(value).unwrap_or(Malformed::Value))?;
+        headers.try_append(name, value).map_err(|_| Malformed::TooManyHeaders)?;
+        at += lf + 1;
+    }
+    Ok(headers)
+}
+
+/// Without the spaces and tabs around it (RFC 9112 §5.1: OWS).
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+#[cold]
+fn without_colon(line: &[u8]) -> Malformed {
+    match line {
+        [b' ' | b'\t', ..] => Malformed::Folded,
+        line => start::carriage_return(line).unwrap_or(Malformed::NoColon),
+    }
+}
+
+#[cold]
+fn bad_name(name: &[u8]) -> Malformed {
+    match name {
+        [] => Malformed::EmptyName,
+        [b' ' | b'\t', ..] => Malformed::Folded,
+        [.., b' ' | b'\t'] => Malformed::SpaceBeforeColon,
+        name => start::carriage_return(name).unwrap_or(Malformed::Name),
+    }
+}
