@@ -315,7 +315,7 @@ impl Forward<'_> {
                 if at_once {
                     self.back_off().await?;
                 }
-                self.way.ask(&self.worker, self.upgrade.is_some()).next(&self.tried)?
+                self.way.ask(&self.worker, self.upgrade).next(&self.tried)?
             }
             picked => picked?,
         };

@@ -109,7 +109,7 @@ fn is_stream(head: &Response<()>) -> bool {
 
 /// Passes an endpoint's response on.
 fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
-    let Ready { mut head, body } = ready;
+    let Ready { head, body } = ready;
     exchange.answer(head.status());
     let relay = match body {
         Body::Upgraded(mut answer, idle) => {

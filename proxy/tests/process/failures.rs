@@ -267,7 +267,7 @@ async fn a_client_that_leaves_takes_its_request_along() {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_off_is_the_clients_doing() {
+async fn an_upload_that_is_malformed_is_the_clients_doing() {
     let app = Backend::app().await;
     let proxy = Proxy::before(&[app.address]).await;
     let mut client = proxy.client().await;
@@ -281,7 +281,7 @@ async fn an_upload_that_breaks_off_is_the_clients_doing() {
             .is_none_or(|response| response.status == 400)
     );
     proxy
-        .await_metric("tenbin_request_failures_total{listener=\"web\",reason=\"DC\"}", 1.0)
+        .await_metric("tenbin_request_failures_total{listener=\"web\",reason=\"DPE\"}", 1.0)
         .await;
     assert_eq!(
         proxy.endpoint(app.address).await["skip"],

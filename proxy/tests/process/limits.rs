@@ -36,11 +36,11 @@ async fn what_is_not_a_request_is_refused_and_closed() {
         ),
         (
             "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(),
-            400,
+            501,
         ),
         (format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n"), 431),
         (format!("GET / HTTP/1.1\r\nhost: a\r\n{large}\r\n"), 431),
-        (format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n"), 431),
+        (format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n"), 414),
     ] {
         let shown = &request[..request.len().min(60)];
         let mut client = proxy.client().await;

@@ -39,6 +39,8 @@ pub(super) struct Reply<'a> {
     after: &'static [u8],
     /// Whether nothing more comes of the body.
     over: bool,
+    /// How long it may stand still before a client that takes nothing.
+    idle: Duration,
     cut: bool,
     stuck: Option<Stuck>,
 }
@@ -94,6 +96,7 @@ impl<'a> Reply<'a> {
         Reply {
             wire,
             worker,
+            idle: body.idle(),
             body,
             framing,
             data: Bytes::new(),
@@ -108,6 +111,10 @@ impl<'a> Reply<'a> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         loop {
             self.fill(cx);
+            if self.over && !self.cut {
+                // Its endpoint is free for others while the last of it is written.
+                self.body = ResponseBody::none();
+            }
             if self.data.is_empty() && self.after.is_empty() && self.wire.waiting() == 0 {
                 if !self.over {
                     return Poll::Pending;
@@ -200,7 +207,7 @@ impl<'a> Reply<'a> {
     /// Ready when the client takes nothing for too long.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         let clock = self.worker.clock;
-        let idle: Duration = self.body.idle();
+        let idle = self.idle;
         let stuck = self.stuck.get_or_insert_with(|| {
             let since = clock.now();
             let timer = Box::pin(sleep_until(clock.at(since.plus(idle))));

@@ -45,7 +45,7 @@ pub(super) struct Inner {
     pub(super) out: BytesMut,
     /// Whether the response began.
     responding: bool,
-    /// Who waits for the end of the body that somebody else reads.
+    /// Who drives the connection, while somebody else reads the body.
     waker: Option<Waker>,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum Rest {
 }
 
 impl Wire {
-    pub(super) fn new(transport: Transport, ahead: Bytes) -> Self {
+    pub(in crate::serve) fn new(transport: Transport, ahead: Bytes) -> Self {
         Wire(RefCell::new(Inner {
             transport: Some(transport),
             ahead: BytesMut::from(ahead),
@@ -214,6 +214,9 @@ impl Wire {
                 return Poll::Ready(());
             }
         }
+        if !inner.body.is_end() {
+            inner.wake_later(cx);
+        }
         Poll::Pending
     }
 
@@ -224,7 +227,7 @@ impl Wire {
             (true, _) => Rest::Read,
             (false, false) => Rest::Abandoned,
             (false, true) => {
-                inner.waker = Some(cx.waker().clone());
+                inner.wake_later(cx);
                 Rest::Wanted
             }
         }
@@ -337,6 +340,13 @@ impl Inner {
             self.out = BytesMut::new();
         } else {
             self.out.clear();
+        }
+    }
+
+    /// Has who drives the connection woken when the body is over.
+    fn wake_later(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
         }
     }
 
