@@ -2,12 +2,14 @@
 //! the cluster and sets the environment (`tenbin_e2e::Settings`); one after the other (`--test-threads=1`), in the order of
 //! their names, since the last ones take the operators away.
 
+mod authority;
 mod bad;
 mod balance;
 mod bodies;
 mod capacity;
 mod cookies;
 mod deletion;
+mod edge;
 mod envoy;
 mod forwarded;
 mod hello;
