@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tenbin_balance::Time;
@@ -23,6 +23,8 @@ use tracing::debug;
 
 use super::expect::Said;
 use super::forwarding::Peer;
+use super::incoming::Incoming;
+use super::informer::Informer;
 use super::interim::Interim;
 use super::io::{Counted, CountedIo, IoCounts};
 use super::opening::{self, Opened, Speaks};
@@ -54,8 +56,6 @@ pub(super) struct Connection {
     pub(super) peer: Peer,
     /// What says whether the body of the open request may be sent, while nobody has.
     pub(super) held_body: RefCell<Option<Arc<Said>>>,
-    /// How many streams it had, where it speaks HTTP/2.
-    pub(super) streams: http2::Streams,
     speaks: Speaks,
     /// Whether a response asked the client to go, where that takes more than a header.
     told_to_go: Cell<bool>,
@@ -218,7 +218,6 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
             tls,
             peer: Peer::new(client, settings.tls.is_on()),
             held_body: RefCell::new(None),
-            streams: http2::Streams::default(),
             speaks,
             told_to_go: Cell::new(false),
             counts,
@@ -246,9 +245,13 @@ async fn serve_http1(connection: &Rc<Connection>, io: CountedIo) {
         move |request| {
             let connection = Rc::clone(&connection);
             async move {
-                let serve = |request| request::serve(Rc::clone(&connection), request);
+                let informer = Informer::Connection(Rc::clone(&connection));
+                let serve = |request: Request<hyper::body::Incoming>| {
+                    let request = request.map(Incoming::Http1);
+                    request::serve(Rc::clone(&connection), informer.clone(), request)
+                };
                 let mut response = interim::relayed(&connection.counts, request, serve).await;
-                expect::answered(&connection, &mut response);
+                expect::answered(&informer, &mut response);
                 Ok::<_, Infallible>(response)
             }
         }

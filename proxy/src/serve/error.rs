@@ -56,6 +56,8 @@ pub enum Failure {
     StreamIdle,
     /// The endpoint's body stood still for too long.
     BodyIdle,
+    /// The client took no more of the response for too long.
+    DownloadIdle,
     /// The endpoint's body is larger than the route takes.
     ResponseTooLarge,
 }
@@ -99,7 +101,7 @@ struct Facts {
 
 impl Failure {
     /// Every failure; its place here is its place in [`crate::state::PortStats::failures`].
-    pub const ALL: [Failure; 26] = [
+    pub const ALL: [Failure; 27] = [
         Failure::BadRequest,
         Failure::BadMethod,
         Failure::NoUpgrade,
@@ -125,6 +127,7 @@ impl Failure {
         Failure::UploadIdle,
         Failure::StreamIdle,
         Failure::BodyIdle,
+        Failure::DownloadIdle,
         Failure::ResponseTooLarge,
     ];
 
@@ -160,6 +163,7 @@ impl Failure {
             Failure::UploadIdle => facts(Client, Never, StatusCode::REQUEST_TIMEOUT, "SI", "tenbin: 408 SI: the request's body stood still for too long\n"),
             Failure::StreamIdle => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "SI", "tenbin: 504 SI: the endpoint did not take the request's body\n"),
             Failure::BodyIdle => facts(Endpoint, Never, StatusCode::GATEWAY_TIMEOUT, "SI", "tenbin: 504 SI: the endpoint's answer stood still for too long\n"),
+            Failure::DownloadIdle => facts(Client, Never, StatusCode::REQUEST_TIMEOUT, "SI", "tenbin: 408 SI: the client did not take the answer\n"),
             Failure::ResponseTooLarge => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UTL", "tenbin: 502 UTL: the endpoint's answer is too large\n"),
         }
     }

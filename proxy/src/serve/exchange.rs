@@ -11,6 +11,7 @@ use tenbin_model::AccessLogFormat;
 
 use super::connection::{Busy, Connection};
 use super::error::Failure;
+use super::informer::Informer;
 use super::upload::Upload;
 use crate::affinity::Outcome;
 use crate::record::Record;
@@ -21,6 +22,7 @@ use crate::upstream::Lease;
 /// An open request. Dropped before [`Exchange::complete`], it counts as broken off by the client.
 pub(super) struct Exchange {
     connection: Rc<Connection>,
+    informer: Informer,
     stats: Arc<PortStats>,
     started: Time,
     status: Option<StatusCode>,
@@ -52,7 +54,12 @@ const COUNT_EVERY: u64 = 1 << 20;
 
 impl Exchange {
     /// Opens it.
-    pub(super) fn begin<B>(connection: Rc<Connection>, listener: &Arc<Listener>, request: &Request<B>) -> Self {
+    pub(super) fn begin<B>(
+        connection: Rc<Connection>,
+        informer: Informer,
+        listener: &Arc<Listener>,
+        request: &Request<B>,
+    ) -> Self {
         listener.stats.in_flight.fetch_add(1, Relaxed);
         let started = connection.worker.clock.now();
         let record = watch(&connection, listener, request, started);
@@ -61,6 +68,7 @@ impl Exchange {
             started,
             _busy: connection.busy(),
             connection,
+            informer,
             status: None,
             failure: None,
             tries: 0,
@@ -81,6 +89,11 @@ impl Exchange {
     /// Whose connection it came over.
     pub(super) fn connection(&self) -> &Rc<Connection> {
         &self.connection
+    }
+
+    /// What tells its client of it before the response.
+    pub(super) fn informer(&self) -> &Informer {
+        &self.informer
     }
 
     /// This became of its affinity so far.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
 use super::body::{Relay, ResponseBody};
 use super::connection::Connection;
@@ -15,17 +14,23 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::forward::{Answer, Way, forward};
 use super::grpc;
+use super::incoming::Incoming;
+use super::informer::Informer;
 use super::tunnel::Tunnel;
 use super::{forwarding, headers, request_id};
 use crate::clock::since_1970;
 use crate::state::Listener;
 
 /// Serves one request of a connection.
-pub(super) async fn serve(connection: Rc<Connection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn serve(
+    connection: Rc<Connection>,
+    informer: Informer,
+    mut request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let snapshot = connection.worker.state.load();
     let listener = snapshot.listener_at(connection.listener);
     request_id::ensure(&mut request, &mut connection.worker.rng.borrow_mut());
-    let mut exchange = Exchange::begin(connection, listener, &request);
+    let mut exchange = Exchange::begin(connection, informer, listener, &request);
 
     let form = Form::of(&request);
     let way = headers::check(&request).and_then(|()| find_way(&exchange, listener, &request));

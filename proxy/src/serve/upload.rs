@@ -11,21 +11,21 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tenbin_balance::Time;
 use tokio::time::{Sleep, sleep_until};
 
 use super::connection::{Busy, Connection};
 use super::error::Failure;
 use super::expect::{Body as Wanted, Gate};
+use super::incoming::{Broken, Incoming};
 use crate::clock::Clock;
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The side that sends it broke it off.
+    /// The client broke it off.
     #[error(transparent)]
-    Http(#[from] hyper::Error),
+    Client(#[from] Broken),
     /// We broke it off.
     #[error("{}", .0.code())]
     Cut(Failure),

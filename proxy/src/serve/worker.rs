@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use tenbin_balance::Rng;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::http2::Local;
+use super::date::Dates;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -61,7 +61,8 @@ pub struct WorkerContext {
     pub(super) rng: RefCell<Rng>,
     pub(super) pool: Pool,
     pub(super) http: http1::Builder,
-    pub(super) http2: http2::Builder<Local>,
+    pub(super) http2: h2::server::Builder,
+    pub(super) dates: Dates,
     /// Where the first bytes of connections are read to.
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// Wakes every connection when it is time to close.
@@ -96,6 +97,7 @@ async fn run(worker: Worker) -> io::Result<()> {
         pool: Pool::default(),
         http: http(),
         http2: super::http2::builder(),
+        dates: Dates::default(),
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
     });
