@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tenbin_balance::Time;
-use tenbin_model::Route;
+use tenbin_model::{Route, Timeouts};
 use tokio::time::{Sleep, sleep_until};
 
 use super::error::Failure;
@@ -20,9 +20,6 @@ use super::exchange::Exchange;
 use super::upload::{BodyError, Upload};
 use crate::clock::Clock;
 use crate::upstream::Lease;
-
-/// How long our own few words may wait for a client to take them.
-const SHORT: Duration = Duration::from_secs(10);
 
 /// A response's body on its way to the client. While it lives its request is open; when it ends, the connection it came over may be used
 /// again.
@@ -53,7 +50,7 @@ pub(super) struct Relay {
 }
 
 /// Watches whether a body stands still: by a timer only where it does at all.
-struct Stall {
+pub(super) struct Stall {
     clock: Clock,
     idle: Duration,
     /// When it was first seen to stand still; `None` since it moved.
@@ -62,8 +59,23 @@ struct Stall {
 }
 
 impl Stall {
+    /// For one that may stand still for so long.
+    pub(super) fn new(clock: Clock, idle: Duration) -> Self {
+        Stall {
+            clock,
+            idle,
+            since: None,
+            timer: None,
+        }
+    }
+
+    /// It moves.
+    pub(super) fn moved(&mut self) {
+        self.since = None;
+    }
+
     /// Ready when nothing moved for too long, the request's body included: what goes both ways may pause in one of them.
-    fn poll(&mut self, upload: Option<&Upload>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, upload: Option<&Upload>, cx: &mut Context<'_>) -> Poll<()> {
         let (clock, idle) = (self.clock, self.idle);
         let since = *self.since.get_or_insert_with(|| clock.now());
         let due = || upload.map_or(since, |upload| upload.moved().max(since)).plus(idle);
@@ -101,12 +113,7 @@ impl Relay {
             held: VecDeque::new(),
             left,
             ended: false,
-            stall: Stall {
-                clock,
-                idle: route.timeouts.idle,
-                since: None,
-                timer: None,
-            },
+            stall: Stall::new(clock, route.timeouts.idle),
         })
     }
 
@@ -144,7 +151,7 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.stall.since = None;
+                self.stall.moved();
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 match self.left.checked_sub(length) {
                     Some(left) => self.left = left,
@@ -220,23 +227,6 @@ impl ResponseBody {
     }
 }
 
-impl ResponseBody {
-    /// How long it may stand still before a client that takes nothing of it.
-    pub(super) fn idle(&self) -> Duration {
-        match &self.source {
-            Source::Endpoint(relay) => relay.stall.idle,
-            Source::Text(_) => SHORT,
-        }
-    }
-
-    /// The client took nothing of it for so long.
-    pub(super) fn not_taken(&mut self) {
-        if let Some(exchange) = &mut self.exchange {
-            exchange.fail(Failure::DownloadIdle);
-        }
-    }
-}
-
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -262,9 +252,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(failure)) => {
-                if let Some(exchange) = &mut this.exchange {
-                    exchange.fail(failure);
-                }
+                this.fail(failure);
                 Poll::Ready(Some(Err(BodyError::Cut(failure))))
             }
             None => {
@@ -290,6 +278,21 @@ impl Body for ResponseBody {
 }
 
 impl ResponseBody {
+    /// How long the client may take none of it.
+    pub(super) fn idle(&self) -> Duration {
+        match &self.source {
+            Source::Endpoint(relay) => relay.stall.idle,
+            Source::Text(_) => Timeouts::default().idle,
+        }
+    }
+
+    /// It does not reach the client.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.fail(failure);
+        }
+    }
+
     /// A part of an endpoint's response goes to the client.
     fn sends(&mut self, frame: &Frame<Bytes>) {
         if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
@@ -315,7 +318,7 @@ impl ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// hyper drops a body when it needs no more of it: at its end without asking for what comes after, or because the client left.
+    /// A body is dropped when a driver needs no more of it: at its end without asking for what comes after, or because the client left.
     fn drop(&mut self) {
         if self.is_end_stream() {
             self.end();

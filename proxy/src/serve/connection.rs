@@ -16,7 +16,6 @@ use tenbin_balance::Time;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
-use super::expect::Said;
 use super::forwarding::Peer;
 use super::http1::{self, End, Wire};
 use super::io::{Count, Counted};
@@ -45,10 +44,6 @@ pub(super) struct Connection {
     pub(super) tls: Option<Arc<TlsSeen>>,
     /// What endpoints are told of that.
     pub(super) peer: Peer,
-    /// What says whether the body of the open request may be sent, while nobody has.
-    pub(super) held_body: RefCell<Option<Arc<Said>>>,
-    /// How many streams it had, where it speaks HTTP/2.
-    pub(super) streams: http2::Streams,
     /// Whether a response asked the client to go.
     told_to_go: Cell<bool>,
     /// Whether some of a head came, and nobody looked at its time limit since.
@@ -192,8 +187,6 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
             client,
             tls,
             peer: Peer::new(client, settings.tls.is_on()),
-            held_body: RefCell::new(None),
-            streams: http2::Streams::default(),
             told_to_go: Cell::new(false),
             head_begun: Cell::new(false),
             read: Arc::clone(&io.read),

@@ -3,7 +3,6 @@
 //! client that has sent nothing. An endpoint that answers well without having said so is one that reads while it answers.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
@@ -11,11 +10,10 @@ use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use http::header::{EXPECT, HeaderMap};
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use tokio::time::{Sleep, sleep};
 
-use super::connection::Connection;
-use super::http1::Wire;
+use super::informer::Informer;
 
 /// How long an endpoint may take to say whether it wants a body: not all know how to say so.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,7 +22,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Gate {
     said: Arc<Said>,
-    connection: Rc<Connection>,
+    informer: Informer,
     /// From when somebody asks for the body.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -49,6 +47,11 @@ pub(super) enum Body {
 }
 
 impl Said {
+    /// The body is wanted.
+    pub(super) fn yes(&self) {
+        self.say(YES);
+    }
+
     fn say(&self, answer: u8) {
         self.answer.store(answer, Relaxed);
         self.waker.wake();
@@ -62,48 +65,51 @@ pub(super) fn is_expected(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The gate before the body of `request`, if its client waits to be told to go on. None before endpoints that speak HTTP/2, which have no
-/// way to tell us: the client is told to go on as soon as one takes the request.
-pub(super) fn gate<B>(request: &mut Request<B>, connection: &Rc<Connection>, to_http2: bool) -> Option<Gate> {
+/// The gate before the body of `request`, if its client waits to be told to go on. Endpoints that speak HTTP/2 have no way to tell us: the
+/// client is told to go on as soon as one takes the request. HTTP/1 does that when it reads the body, so there is none then.
+pub(super) fn gate<B>(request: &mut Request<B>, informer: &Informer, to_http2: bool) -> Option<Gate> {
     if request.version() == Version::HTTP_10 || !is_expected(request.headers()) {
         return None;
     }
+    let said = Arc::<Said>::default();
     if to_http2 {
         request.headers_mut().remove(EXPECT);
-        return None;
-    }
-    let said = Arc::<Said>::default();
-    let heard = Arc::clone(&said);
-    hyper::ext::on_informational(request, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            heard.say(YES);
+        if matches!(informer, Informer::Http1(_)) {
+            return None;
         }
-    });
-    connection.held_body.replace(Some(Arc::clone(&said)));
+        said.yes();
+    }
+    informer.hold(&said);
     Some(Gate {
         said,
-        connection: Rc::clone(connection),
+        informer: informer.clone(),
         timer: None,
     })
 }
 
-/// The response to a request begins, on a connection with HTTP/1: a client whose body is still held learns what is to become of it.
-pub(super) fn answered<B>(connection: &Connection, wire: &Wire, response: &Response<B>) {
-    let Some(said) = connection.held_body.take() else {
-        return;
+/// The response to a request begins: a client whose body is still held learns what is to become of it. True if it will not be read: over
+/// HTTP/1 nobody could tell the body that was not sent from the next request.
+pub(super) fn answered<B>(informer: &Informer, response: &Response<B>) -> bool {
+    let Some(said) = informer.release() else {
+        return false;
     };
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        // Nobody could tell the body that was not sent from the next request.
-        connection.say_close();
+    let refused = status.is_client_error() || status.is_server_error();
+    if refused {
         said.say(NO);
     } else {
-        wire.say_continue();
-        said.say(YES);
+        informer.say_continue();
+        said.yes();
     }
+    refused
 }
 
 impl Gate {
+    /// What the endpoint says to it.
+    pub(super) fn said(&self) -> Arc<Said> {
+        Arc::clone(&self.said)
+    }
+
     /// Ready when it is clear what is to be done with the body.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Body> {
         self.said.waker.register(cx.waker());
@@ -115,7 +121,9 @@ impl Gate {
                 ready!(timer.as_mut().poll(cx));
             }
         }
-        self.connection.held_body.take();
+        if self.informer.release().is_some() {
+            self.informer.reads();
+        }
         Poll::Ready(Body::Wanted)
     }
 }

@@ -17,9 +17,10 @@ use tokio::time::sleep;
 use super::body::Relay;
 use super::error::{Failure, Fault};
 use super::exchange::Exchange;
-use super::expect;
+use super::expect::{self, Gate};
 use super::grpc;
 use super::headers;
+use super::incoming;
 use super::parcel::{Parcel, takes_trailers};
 use super::patience::Patience;
 use super::queue::Ask;
@@ -75,7 +76,7 @@ struct Forward<'a> {
 pub(super) async fn forward(
     exchange: &mut Exchange,
     way: &Way,
-    mut request: Request<super::incoming::Incoming>,
+    mut request: Request<incoming::Incoming>,
 ) -> Result<Answer, Failure> {
     let worker = Rc::clone(&exchange.connection().worker);
     let route = &*way.routed.route;
@@ -86,7 +87,11 @@ pub(super) async fn forward(
         exchange.bind(way.bond.outcome());
     }
     let is_http2 = way.routed.cluster.transport.protocol == UpstreamProtocol::Http2;
-    let gate = expect::gate(&mut request, exchange.connection(), is_http2);
+    let informer = exchange.informer();
+    let gate = expect::gate(&mut request, informer, is_http2);
+    if !is_http2 {
+        informer.listen(&mut request, gate.as_ref().map(Gate::said));
+    }
     let trailers = is_http2 && takes_trailers(request.headers());
     let wants_upgrade = headers::to_endpoint(&mut request);
     if wants_upgrade && is_http2 {

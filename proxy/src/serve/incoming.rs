@@ -1,45 +1,113 @@
-//! The body of a client's request, whatever the client speaks.
+//! The body of a client's request, whatever the client speaks. What it is for, how long it may take and how large it may be is
+//! `upload`'s.
 
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 
 use super::http1::Http1Body;
 use super::upload::BodyError;
 
-/// The body.
-#[derive(Debug)]
+/// The body of a request as it comes in.
 pub(super) enum Incoming {
+    /// None.
+    Empty,
     /// Over HTTP/1.
     Http1(Http1Body),
-    /// Over HTTP/2.
-    Http2(hyper::body::Incoming),
+    /// On a stream of HTTP/2.
+    Http2(Received),
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Incoming::Empty => "Empty",
+            Incoming::Http1(_) => "Http1",
+            Incoming::Http2(_) => "Http2",
+        })
+    }
+}
+
+/// What comes on a stream of HTTP/2. The client may send as much again as was taken.
+pub(super) struct Received {
+    stream: RecvStream,
+    /// How much of it is still to come, where its headers said so; HTTP/2 holds the client to that.
+    left: Option<u64>,
+    /// Whether only trailers can come.
+    data_done: bool,
+}
+
+impl Incoming {
+    /// What comes on `stream` after these headers.
+    pub(super) fn http2(stream: RecvStream, headers: &HeaderMap) -> Self {
+        if stream.is_end_stream() {
+            return Incoming::Empty;
+        }
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        Incoming::Http2(Received {
+            stream,
+            left: length.and_then(|length| length.parse().ok()),
+            data_done: false,
+        })
+    }
+}
+
+impl Received {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.data_done {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // It cannot fail: this much was received.
+                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(end_of(error)),
+                None => self.data_done = true,
+            }
+        }
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+            Err(error) => Poll::Ready(end_of(error)),
+        }
+    }
+}
+
+/// NO_ERROR says that no more will come, and that it was meant so (RFC 9113 §8.1).
+fn end_of<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
+    (error.reason() != Some(Reason::NO_ERROR)).then_some(Err(error))
 }
 
 impl Body for Incoming {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Incoming::Empty => Poll::Ready(None),
             Incoming::Http1(body) => Pin::new(body).poll_frame(cx),
-            Incoming::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|_| BodyError::Broken),
+            Incoming::Http2(body) => body.poll(cx).map_err(|_| BodyError::Broken),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Incoming::Empty => true,
             Incoming::Http1(body) => body.is_end_stream(),
-            Incoming::Http2(body) => body.is_end_stream(),
+            Incoming::Http2(body) => body.stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Incoming::Empty => SizeHint::with_exact(0),
             Incoming::Http1(body) => body.size_hint(),
-            Incoming::Http2(body) => body.size_hint(),
+            Incoming::Http2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::state::Listener;
 /// Serves one request of a connection.
 pub(super) async fn serve(
     connection: Rc<Connection>,
-    mut request: Request<Incoming>,
     informer: Informer,
+    mut request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let snapshot = connection.worker.state.load();
     let listener = snapshot.listener_at(connection.listener);

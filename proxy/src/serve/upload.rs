@@ -24,10 +24,10 @@ use crate::clock::Clock;
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The side that sends it broke it off.
+    /// The client broke it off.
     #[error("broken off")]
     Broken,
-    /// The side that sends it does not keep to its form.
+    /// The client does not keep to its form.
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// We broke it off.

@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use hyper::server::conn::http2;
 use tenbin_balance::Rng;
 use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::date::Date;
-use super::http2::Local;
+use super::date::Dates;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -60,8 +58,8 @@ pub struct WorkerContext {
     pub(super) clock: Clock,
     pub(super) rng: RefCell<Rng>,
     pub(super) pool: Pool,
-    pub(super) date: Date,
-    pub(super) http2: http2::Builder<Local>,
+    pub(super) dates: Dates,
+    pub(super) http2: h2::server::Builder,
     /// Where the first bytes of connections are read to.
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// Wakes every connection when it is time to close.
@@ -94,7 +92,7 @@ async fn run(worker: Worker) -> io::Result<()> {
         clock: worker.clock,
         rng: RefCell::new(Rng::new(worker.seed)),
         pool: Pool::default(),
-        date: Date::default(),
+        dates: Dates::default(),
         http2: super::http2::builder(),
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),

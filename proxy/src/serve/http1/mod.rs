@@ -98,10 +98,11 @@ async fn serve(connection: &Rc<Connection>, wire: &Rc<Wire>, head: RequestHead) 
         body != Length::Exact(0) && to.version == Version::HTTP_11 && expect::is_expected(request.headers());
     wire.begin(body, expects);
     let incoming = Incoming::Http1(Http1Body::new(wire, &connection.worker));
+    let informer = Informer::Http1(Rc::clone(wire));
     let served = request::serve(
         Rc::clone(connection),
+        informer.clone(),
         request.map(|()| incoming),
-        Informer::Http1(Rc::clone(wire), to.version),
     );
     let mut served = pin!(served);
     let answered = poll_fn(|cx| {
@@ -113,13 +114,13 @@ async fn serve(connection: &Rc<Connection>, wire: &Rc<Wire>, head: RequestHead) 
         let scratch = &mut **connection.worker.scratch.borrow_mut();
         wire.poll_gone(scratch, cx).map(|()| None)
     });
-    let Some(mut response) = answered.await else {
+    let Some(response) = answered.await else {
         return Some(End::Gone);
     };
-    expect::answered(connection, wire, &mut response);
+    let refused = expect::answered(&informer, &response);
     let worker = &connection.worker;
     let left_lying = poll_fn(|cx| Poll::Ready(wire.rest(cx) == Rest::Abandoned && !wire.skip_body())).await;
-    let mut close = !keep_alive || left_lying || connection.is_told_to_go() || worker.lifecycle.is_closing();
+    let mut close = !keep_alive || refused || left_lying || connection.is_told_to_go() || worker.lifecycle.is_closing();
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let mut reply = Reply::begin(wire, worker, response, &to, &mut close);
     let written = poll_fn(|cx| {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::header::DATE;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body;
 use tenbin_balance::Time;
@@ -15,6 +16,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::wire::Wire;
 use crate::serve::body::ResponseBody;
+use crate::serve::error::Failure;
 use crate::serve::worker::WorkerContext;
 
 /// Chunks of up to so many bytes are copied behind what waits already, larger ones are written from where they are.
@@ -81,7 +83,7 @@ impl<'a> Reply<'a> {
         let (head, body) = response.into_parts();
         let framing = framing(head.status, &body, to);
         *close |= framing == Framing::Close;
-        let date = worker.date.header(&head.headers);
+        let date = (!head.headers.contains_key(DATE)).then(|| worker.dates.now());
         let reply = Head {
             version: to.version,
             close: *close && head.status != StatusCode::SWITCHING_PROTOCOLS,
@@ -218,7 +220,7 @@ impl<'a> Reply<'a> {
             stuck.timer.as_mut().reset(clock.at(stuck.since.plus(idle)));
             return stuck.timer.as_mut().poll(cx).map(|()| Err(Cut));
         }
-        self.body.not_taken();
+        self.body.fail(Failure::DownloadIdle);
         Poll::Ready(Err(Cut))
     }
 }

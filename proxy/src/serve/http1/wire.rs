@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use crate::limits::{HEAD, MAX_BUFFER};
+use crate::serve::expect::Said;
 use crate::serve::io::Transport;
 use crate::serve::upload::BodyError;
 
@@ -45,6 +47,8 @@ pub(super) struct Inner {
     pub(super) out: BytesMut,
     /// Whether the response began.
     responding: bool,
+    /// What holds the body back.
+    held: Option<Arc<Said>>,
     /// Who drives the connection, while somebody else reads the body.
     waker: Option<Waker>,
 }
@@ -72,6 +76,7 @@ impl Wire {
             wanted: false,
             out: BytesMut::new(),
             responding: false,
+            held: None,
             waker: None,
         }))
     }
@@ -147,6 +152,16 @@ impl Wire {
         if std::mem::take(&mut self.0.borrow_mut().expects) {
             self.tell(StatusCode::CONTINUE, &HeaderMap::new());
         }
+    }
+
+    /// The body is held back until `said` says what is to become of it.
+    pub(crate) fn hold(&self, said: Option<Arc<Said>>) {
+        self.0.borrow_mut().held = said;
+    }
+
+    /// The body is held back no more; what holds it, if anything still does.
+    pub(crate) fn release(&self) -> Option<Arc<Said>> {
+        self.0.borrow_mut().held.take()
     }
 
     /// Writes what is to be written.

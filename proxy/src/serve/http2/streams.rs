@@ -1,0 +1,147 @@
+//! What a connection's driver, its socket and its streams know of each other: how much the client asks for against what is done for it,
+//! how many streams it broke off, when it was last heard of, since when it takes nothing. Each of these ends a connection when it goes too
+//! far; ending it is the driver's.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tenbin_balance::Time;
+
+use super::tally::Tally;
+use super::{MAX_CUT, PREFACE, YOUNG, ping};
+use crate::clock::Clock;
+
+/// The streams of one connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    clock: Clock,
+    all: Cell<u32>,
+    cut: Cell<u32>,
+    tally: RefCell<Tally>,
+    /// Whether something may be left unread, since the client had spent all that it had.
+    unread: Cell<bool>,
+    heard: Cell<Time>,
+    /// Since when the socket has taken nothing of what waits for it.
+    stuck: Cell<Option<Time>>,
+    /// The longest that any of its responses may stand still.
+    patience: Cell<Duration>,
+}
+
+impl Streams {
+    pub(super) fn new(clock: Clock) -> Self {
+        let now = clock.now();
+        Streams {
+            clock,
+            all: Cell::new(0),
+            cut: Cell::new(0),
+            tally: RefCell::new(Tally::new(PREFACE.len(), now)),
+            unread: Cell::new(false),
+            heard: Cell::new(now),
+            stuck: Cell::new(None),
+            patience: Cell::new(Duration::ZERO),
+        }
+    }
+
+    /// The client sent this.
+    pub(super) fn read(&self, bytes: &[u8]) {
+        self.heard.set(self.clock.now());
+        self.tally.borrow_mut().read(bytes);
+    }
+
+    /// When the client sent something last.
+    pub(super) fn heard(&self) -> Time {
+        self.heard.get()
+    }
+
+    /// Whether nothing more is read now: the client has to pay first.
+    pub(super) fn is_shut(&self) -> bool {
+        let shut = self.is_overdrawn();
+        if shut {
+            self.unread.set(true);
+        }
+        shut
+    }
+
+    /// Whether something may be left unread; once.
+    pub(super) fn take_unread(&self) -> bool {
+        self.unread.take()
+    }
+
+    fn is_overdrawn(&self) -> bool {
+        let mut tally = self.tally.borrow_mut();
+        tally.is_short() && tally.is_overdrawn(self.clock.now())
+    }
+
+    /// The socket took something, or did not.
+    pub(super) fn wrote(&self, some: bool) {
+        if some {
+            self.stuck.set(None);
+        } else if self.stuck.get().is_none() {
+            self.stuck.set(Some(self.clock.now()));
+        }
+    }
+
+    /// Until when the socket has to take something, where something waits for it.
+    pub(super) fn stuck_until(&self) -> Option<Time> {
+        Some(self.stuck.get()?.plus(self.patience()))
+    }
+
+    /// How long the socket may take nothing: as long as any response may stand still, where there was one.
+    pub(super) fn patience(&self) -> Duration {
+        match self.patience.get() {
+            Duration::ZERO => ping::TIMEOUT,
+            patience => patience,
+        }
+    }
+
+    /// There is a response that may stand still for so long.
+    pub(super) fn responds(&self, idle: Duration) {
+        self.patience.set(self.patience.get().max(idle));
+    }
+
+    /// So many bytes of a response went on their way; with `whole`, as one chunk.
+    pub(super) fn sent(&self, bytes: usize, whole: bool) {
+        self.tally.borrow_mut().sent(bytes, whole);
+    }
+
+    /// Whether the client only makes work.
+    pub(super) fn is_flood(&self) -> bool {
+        let cut = self.cut.get();
+        (cut > MAX_CUT && cut > self.all.get() / 2) || self.is_overdrawn()
+    }
+
+    /// A stream begins.
+    pub(super) fn begin(self: &Rc<Self>) -> Unanswered {
+        self.all.set(self.all.get().saturating_add(1));
+        self.tally.borrow_mut().request();
+        Unanswered {
+            streams: Rc::clone(self),
+            began: self.clock.now(),
+            answered: false,
+        }
+    }
+}
+
+/// An unanswered stream: dropped young and before it is answered, it counts as cut.
+pub(super) struct Unanswered {
+    streams: Rc<Streams>,
+    began: Time,
+    answered: bool,
+}
+
+impl Unanswered {
+    /// It has its response.
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let streams = &self.streams;
+        if !self.answered && streams.clock.now().since(self.began) < YOUNG {
+            streams.cut.set(streams.cut.get().saturating_add(1));
+        }
+    }
+}
