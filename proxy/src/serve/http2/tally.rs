@@ -126,7 +126,9 @@ mod tests {
     const PREFACE: usize = 24;
 
     fn tally() -> Tally {
-        Tally::new(PREFACE, Time::default())
+        let mut tally = Tally::new(PREFACE, Time::default());
+        tally.read(&[b'P'; PREFACE]);
+        tally
     }
 
     /// How many frames are taken.
@@ -141,7 +143,6 @@ mod tests {
     #[test]
     fn pings_without_end_are_too_many() {
         let mut tally = tally();
-        tally.read(&[b'P'; PREFACE]);
         assert_eq!(until_overdrawn(&mut tally, PING, |_| {}), Some(1001));
         let later = Time::default().plus(Duration::from_secs(1));
         assert!(!tally.is_overdrawn(later), "time pays");
@@ -156,7 +157,7 @@ mod tests {
             all.extend_from_slice(GET);
         }
         let left = |size: usize| {
-            let mut tally = tally();
+            let mut tally = Tally::new(PREFACE, Time::default());
             all.chunks(size).for_each(|piece| tally.read(piece));
             tally.left
         };
