@@ -35,12 +35,13 @@ pub struct AppPort {
 
     /// What the app speaks on this port. `http` (the default): HTTP/1.1, with Upgrade (WebSocket). `https`: the same over TLS. `h2c`:
     /// HTTP/2 in cleartext. `h2`: HTTP/2 over TLS. `grpc`: HTTP/2, over TLS where `tls` is given. `tcp`: anything, balanced connection by
-    /// connection. Clients may speak HTTP/1.1 and HTTP/2 in cleartext whatever the app speaks, but for `tcp`. A change replaces no pods, unless an
-    /// HTTP health probe has to speak TLS then or no more.
+    /// connection. Clients may speak HTTP/1.1 and HTTP/2 in cleartext whatever the app speaks, but for `tcp`. A change replaces the pods, whose
+    /// proxies have to start with it, unless it comes to the same (`h2c` and `grpc` without `tls`); the proxies speak it at once.
     #[serde(default)]
     pub app_protocol: AppProtocol,
 
-    /// How the app's certificate is verified. Needed for `https` and `h2`, allowed for `grpc`.
+    /// How the app's certificate is verified. Needed for `https` and `h2`, allowed for `grpc`. A change replaces no pods, unless `grpc` becomes
+    /// TLS or cleartext by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<PortTls>,
 }

@@ -248,8 +248,8 @@ impl Applier {
             wrote: false,
             upgrade: None,
         };
-        if view.accepted.is_some() {
-            self.keep_trust(view, memory, &mut done).await?;
+        if let Some(accepted) = &view.accepted {
+            self.keep_trust(view, accepted, memory, &mut done).await?;
         }
         if view.app.spec.paused {
             return Some(done);
@@ -320,9 +320,15 @@ impl Applier {
 
     /// Keeps up what the app's proxies trust, also of an app that is paused or can't be carried out: without it they would lose
     /// the stream when the CA changes. None as in [`Self::carry_out`].
-    async fn keep_trust(&self, view: &View, memory: &mut Memory, done: &mut Done) -> Option<()> {
+    async fn keep_trust(
+        &self,
+        view: &View,
+        accepted: &BalancedAppSpec,
+        memory: &mut Memory,
+        done: &mut Done,
+    ) -> Option<()> {
         let kept = async {
-            let intents = [Intent::of(&fleet::trust(&view.app, &view.settings))?];
+            let intents = [Intent::of(&fleet::trust(&view.app, accepted, &view.settings))?];
             for step in self.plan(view, memory, &intents).await? {
                 if step.need == Need::Write {
                     done.wrote |= self.write(view, memory, &step).await?;

@@ -23,7 +23,7 @@ use crate::problem::Problem;
 use crate::tables::ChildKind;
 pub use ports::{PortPlan, Ports};
 pub use revision::{Accepted, Cause, accepted, is_upgrade, newest, pack, proxy_image, revision, spec_of, template_of};
-pub use tls::port_tls;
+pub use tls::{port_tls, speaks, upstream_tls};
 
 /// The name of the app's container, in every pod of every app.
 pub const APP_CONTAINER: &str = "app";
@@ -52,7 +52,7 @@ pub struct FleetSettings {
 /// An object that the app is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Child {
-    /// The CA bundle of the stream.
+    /// The CA bundle of the stream, and of the app where it speaks TLS.
     ConfigMap(Box<ConfigMap>),
     /// What clients speak to.
     Service(Box<Service>),
@@ -112,16 +112,16 @@ pub fn desired(
     }
     let pods = pod::template(app, spec, read.template, settings);
     Ok(vec![
-        trust(app, settings),
+        trust(app, spec, settings),
         Child::Service(Box::new(objects::service(app, spec))),
         Child::Budget(Box::new(objects::budget(app))),
         Child::Deployment(Box::new(objects::deployment(app, spec, pods))),
     ])
 }
 
-/// What proxies check the stream's certificate by. Unlike the others it has nothing of the spec.
-pub fn trust(app: &BalancedApp, settings: &FleetSettings) -> Child {
-    Child::ConfigMap(Box::new(objects::config_map(app, settings)))
+/// What proxies check the certificates of the stream and, when they start, of the app by. Unlike the others it exists for any spec.
+pub fn trust(app: &BalancedApp, spec: &BalancedAppSpec, settings: &FleetSettings) -> Child {
+    Child::ConfigMap(Box::new(objects::config_map(app, spec, settings)))
 }
 
 /// What is wrong with a spec, fatal or not, whatever the app and the settings.

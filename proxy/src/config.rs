@@ -3,11 +3,10 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tenbin_model::{EndpointId, FieldError, ResourceName};
+use tenbin_model::{Cluster, EndpointId, FieldError, ResourceName, SidecarPort, Speaks, UpstreamTls};
 
 use crate::state::{Bootstrap, Port};
 
@@ -108,9 +107,19 @@ pub struct Sidecar {
     /// The pod's UID: the identity of its endpoint.
     #[arg(long, env = "TENBIN_POD_UID")]
     pub pod_uid: String,
-    /// The app's ports, as `http=15080:8080,grpc=15081:9090`: name, port to listen on, port of the app.
-    #[arg(long, env = "TENBIN_PORTS", value_delimiter = ',', required = true, num_args = 1..=16)]
+    /// The app's ports, as `http=15080:8080,grpc=15081:9090/h2c`: name, port to listen on, port of the app, and what it speaks: http
+    /// unless given, https, h2c, h2 or tcp.
+    #[arg(long, env = SidecarPort::VARIABLE, value_delimiter = ',', required = true, num_args = 1..=16)]
     pub ports: Vec<SidecarPort>,
+    /// The folder with the TLS of each port on which the app speaks https or h2: `tls-NAME.json`, with `serverName` and `caBundle`. Where it
+    /// is missing, the proxy is not ready before its first update.
+    #[arg(
+        long,
+        env = "TENBIN_TLS_DIR",
+        default_value = "/var/run/tenbin/ca",
+        value_name = "DIR"
+    )]
+    pub tls_dir: PathBuf,
     /// The operator's stream, as `host:port`; its certificate must be for that host. Without it, only the own app is served.
     #[arg(long, env = "TENBIN_XDS_ADDRESS", requires_all = ["xds_ca", "xds_token"])]
     pub xds_address: Option<String>,
@@ -136,64 +145,37 @@ pub struct Sidecar {
     pub common: Common,
 }
 
-/// One port of a sidecar: `name=listen:app`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SidecarPort {
-    /// Its name.
-    pub name: String,
-    /// The port that the sidecar listens on.
-    pub listen: u16,
-    /// The port that the app listens on.
-    pub app: u16,
-}
-
-impl FromStr for SidecarPort {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        let parse = || {
-            let (name, ports) = text.split_once('=')?;
-            let (listen, app) = ports.split_once(':')?;
-            let (listen, app) = (listen.parse().ok()?, app.parse().ok()?);
-            (!name.is_empty() && app != 0).then(|| SidecarPort {
-                name: name.to_owned(),
-                listen,
-                app,
-            })
-        };
-        parse().ok_or_else(|| FieldError::new("ports", text, "name=listen:app with port numbers, as http=15080:8080"))
-    }
-}
-
 impl Sidecar {
     /// The admin socket.
     pub fn admin_socket(&self) -> PathBuf {
         self.state_dir.join(ADMIN_SOCKET)
     }
 
-    /// What the proxy knows before the operator says anything.
+    /// What the proxy knows before the operator says anything. `tls` says how the app is verified on a port on which it speaks TLS.
     ///
     /// # Errors
     /// A name or identity that cannot be one, or a port that is there twice.
-    pub fn bootstrap(&self) -> Result<Bootstrap, FieldError> {
+    pub fn bootstrap(&self, mut tls: impl FnMut(&SidecarPort) -> UpstreamTls) -> Result<Bootstrap, FieldError> {
         let mut ports: Vec<Port> = Vec::new();
         for port in &self.ports {
             let name = ResourceName::app_port(&self.namespace, &self.app, &port.name);
-            let name = ResourceName::parse("ports", name.as_str())?;
+            let name = ResourceName::parse(SidecarPort::VARIABLE, name.as_str())?;
             let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.listen));
             let taken = |other: &Port| other.name == name || (port.listen != 0 && other.address == address);
             if ports.iter().any(taken) {
                 return Err(FieldError::new(
-                    "ports",
+                    SidecarPort::VARIABLE,
                     &port.name,
                     "each name and port to listen on once",
                 ));
             }
-            ports.push(Port {
-                name,
-                address,
-                app: Some(SocketAddr::from((Bootstrap::LOOPBACK, port.app))),
-            });
+            let app = SocketAddr::from((Bootstrap::LOOPBACK, port.app));
+            let cluster = Cluster {
+                protocol: port.speaks.protocol(),
+                tls: port.speaks.is_tls().then(|| tls(port)),
+                ..Cluster::new(name)
+            };
+            ports.push(Port::of_app(address, app, cluster, port.speaks == Speaks::Tcp));
         }
         Ok(Bootstrap {
             own: Some(EndpointId::parse("pod-uid", &self.pod_uid)?),
@@ -246,7 +228,16 @@ pub enum AdminCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tenbin_model::{Target, UpstreamProtocol};
 
+    fn tls() -> UpstreamTls {
+        UpstreamTls {
+            server_name: "hello.ns.svc".to_owned(),
+            ca: String::new(),
+        }
+    }
+
+    const PORTS: &str = "--ports=http=15080:8080,grpc=15081:9090/h2c,db=15082:5432/tcp,s=15083:8443/https";
     const SIDECAR: [&str; 14] = [
         "tenbin-proxy",
         "sidecar",
@@ -254,7 +245,7 @@ mod tests {
         "--app=hello",
         "--pod-name=hello-1",
         "--pod-uid=u-1",
-        "--ports=http=15080:8080,grpc=15081:9090",
+        PORTS,
         "--status-port=15020",
         "--xds-address=operator:15010",
         "--xds-ca=/ca",
@@ -274,17 +265,36 @@ mod tests {
     #[test]
     fn a_sidecar_knows_its_app() {
         let sidecar = sidecar(&SIDECAR);
-        let bootstrap = sidecar.bootstrap().unwrap();
+        let bootstrap = sidecar.bootstrap(|port| UpstreamTls {
+            server_name: port.name.clone(),
+            ..tls()
+        });
+        let bootstrap = bootstrap.unwrap();
         assert_eq!(bootstrap.own.unwrap().as_str(), "u-1");
         let ports: Vec<_> = bootstrap
             .ports
             .iter()
-            .map(|p| (p.name.as_str(), p.address.port(), p.app))
+            .map(|port| {
+                let app = port.app.as_ref().unwrap();
+                let (protocol, tls) = (app.cluster.protocol, app.cluster.tls.as_ref());
+                assert_eq!((&port.name, port.address), (&app.cluster.name, port.listener.address));
+                assert_eq!(app.address.ip().to_string(), "127.0.0.1");
+                (
+                    (port.name.as_str(), port.address.port(), app.address.port()),
+                    (protocol, tls.map(|tls| tls.server_name.as_str())),
+                    matches!(port.listener.target, Target::Tcp(_)),
+                )
+            })
             .collect();
-        let app = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        let (http1, http2) = (UpstreamProtocol::Http1, UpstreamProtocol::Http2);
         assert_eq!(
             ports,
-            [("ns/hello/http", 15080, app(8080)), ("ns/hello/grpc", 15081, app(9090))]
+            [
+                (("ns/hello/http", 15080, 8080), (http1, None), false),
+                (("ns/hello/grpc", 15081, 9090), (http2, None), false),
+                (("ns/hello/db", 15082, 5432), (http1, None), true),
+                (("ns/hello/s", 15083, 8443), (http1, Some("s")), false),
+            ]
         );
         assert_eq!(
             sidecar.admin_socket().to_str(),
@@ -301,14 +311,15 @@ mod tests {
     fn mistakes_are_named() {
         for (from, to, expected) in [
             (
-                "--ports=http=15080:8080,grpc=15081:9090",
+                PORTS,
                 "--ports=http=15080",
-                "name=listen:app",
+                r#"TENBIN_PORTS: "http=15080" is not accepted, expected name=listen:app"#,
             ),
+            (PORTS, "--ports=http=15080:0", "name=listen:app"),
             (
-                "--ports=http=15080:8080,grpc=15081:9090",
-                "--ports=http=15080:0",
-                "name=listen:app",
+                PORTS,
+                "--ports=a=1:2,b=3:4/grpc",
+                r#"TENBIN_PORTS: "b=3:4/grpc" is not accepted, expected name=listen:app with port numbers, as http=15080:8080, then /https, /h2c"#,
             ),
             ("--xds-ca=/ca", "--drain-seconds=1", "--xds-ca"),
             ("--app=hello", "--drain-seconds=1", "--app"),
@@ -325,8 +336,8 @@ mod tests {
                 arg
             }
         }));
-        let error = twice.bootstrap().unwrap_err().to_string();
-        assert!(error.contains("ports: \"b\""), "{error}");
+        let error = twice.bootstrap(|_| tls()).unwrap_err().to_string();
+        assert!(error.contains("TENBIN_PORTS: \"b\""), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod affinity;
+pub mod app_tls;
 pub mod certificates;
 pub mod clock;
 pub mod config;

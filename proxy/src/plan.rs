@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
-use tenbin_model::{AccessLogFormat, EndpointId, Update};
+use tenbin_model::{AccessLogFormat, EndpointId, SidecarPort, Update, UpstreamTls};
 
+use crate::app_tls;
 use crate::certificates::CertificateFiles;
 use crate::config::{self, LogFormat, Switch};
 use crate::state::Bootstrap;
@@ -20,6 +21,8 @@ use crate::xds::store::Store;
 pub struct Plan {
     /// What is known before any update.
     pub bootstrap: Bootstrap,
+    /// What is not, though it should be: files, each with the reason.
+    pub missing: Vec<String>,
     /// The first update, from a file.
     pub first: Option<Update>,
     /// The files of the certificates in it.
@@ -55,7 +58,8 @@ impl Plan {
     /// # Errors
     /// A value that cannot be used, with its name.
     pub fn sidecar(sidecar: &config::Sidecar) -> anyhow::Result<Self> {
-        let bootstrap = sidecar.bootstrap()?;
+        let mut missing = Vec::new();
+        let bootstrap = sidecar.bootstrap(|port| app_tls(sidecar, port, &mut missing))?;
         let stream = match (&sidecar.xds_address, &sidecar.xds_ca, &sidecar.xds_token) {
             (Some(address), Some(ca), Some(token)) => {
                 let client = ClientConfig {
@@ -77,6 +81,7 @@ impl Plan {
         };
         Ok(Plan {
             bootstrap,
+            missing,
             first: None,
             stream,
             status: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, sidecar.status_port))),
@@ -117,6 +122,7 @@ impl Plan {
                 instance: String::new(),
                 ports: Vec::new(),
             },
+            missing: Vec::new(),
             first: None,
             certificates: Vec::new(),
             stream: None,
@@ -127,4 +133,15 @@ impl Plan {
             access_log,
         }
     }
+}
+
+/// How the app is verified on a port. Where that cannot be had nobody is trusted, and nothing is sent before an update says it.
+fn app_tls(sidecar: &config::Sidecar, port: &SidecarPort, missing: &mut Vec<String>) -> UpstreamTls {
+    app_tls::read(&sidecar.tls_dir, &port.name).unwrap_or_else(|reason| {
+        missing.push(reason);
+        UpstreamTls {
+            server_name: format!("{}.{}.svc", sidecar.app, sidecar.namespace),
+            ca: String::new(),
+        }
+    })
 }

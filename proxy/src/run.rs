@@ -155,6 +155,9 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
     let (access_log, lines) = AccessLog::new(plan.access_log);
     let (spans, exporter) = Spans::new();
     let stream = plan.stream.map(|plan| restore(plan, &shared));
+    if let Some(port) = shared.state.load().waits_for() {
+        warn!(%port, reason = plan.missing.join("; "), "not ready before the operator says how the app's certificate is verified");
+    }
 
     let bound = bind(&shared.state, plan.workers)?;
     let addresses = bound.iter().map(|bound| bound.address).collect();
@@ -188,12 +191,13 @@ fn start(plan: Plan, log_level: LogLevel) -> anyhow::Result<Control> {
         workers: plan.workers,
         log_level,
     };
+    let status_answers = status::handler(registry, Arc::clone(&shared.state));
     Ok(Control {
         shared,
         workers,
         stream,
         files,
-        status: status_socket.map(|socket| (socket, status::handler(registry))),
+        status: status_socket.map(|socket| (socket, status_answers)),
         admin: admin_socket.map(|socket| (socket, admin::handler(process))),
         access_log: (access_log, lines),
         spans: (spans, exporter),

@@ -1,9 +1,11 @@
-//! The status port, on the pod's address: `/readyz` for the kubelet and `/metrics` for Prometheus, nothing else.
+//! The status port, on the pod's address: `/livez` and `/readyz` for the kubelet and `/metrics` for Prometheus, nothing else.
 //!
-//! Ready means that every listener is bound. It stays ready while draining: the endpoint's own readiness takes it out of the Service,
+//! Live means that every listener is bound; ready, that the app beside us can be spoken with on each, which is the same unless it
+//! speaks TLS and nobody has told us yet how to verify it. It stays ready while draining: the endpoint's own readiness takes it out of the Service,
 //! and until that is known everywhere, requests still come and are served.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
@@ -11,15 +13,23 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use crate::local_http::{Handler, text};
+use crate::state::State;
 
-/// The answers of the status port. It is made only after the listeners were bound, so whoever asks is told "ready".
-pub fn handler(registry: Registry) -> Handler {
+/// The answers of the status port. It is made only after the listeners were bound, so whoever asks is told "live".
+pub fn handler(registry: Registry, state: Arc<State>) -> Handler {
     Rc::new(move |request, _| {
         if !matches!(request.method, Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "GET is accepted\n");
         }
         match request.uri.path() {
-            "/readyz" => text(StatusCode::OK, "ready\n"),
+            "/livez" => text(StatusCode::OK, "live\n"),
+            "/readyz" => match state.load().waits_for() {
+                None => text(StatusCode::OK, "ready\n"),
+                Some(port) => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("{port}: waiting for the operator to say how the app's certificate is verified\n"),
+                ),
+            },
             "/metrics" => {
                 let mut out = String::new();
                 if let Err(error) = encode(&mut out, &registry) {
@@ -32,7 +42,7 @@ pub fn handler(registry: Registry) -> Handler {
                     .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
                 response
             }
-            _ => text(StatusCode::NOT_FOUND, "/readyz and /metrics are here\n"),
+            _ => text(StatusCode::NOT_FOUND, "/livez, /readyz and /metrics are here\n"),
         }
     })
 }

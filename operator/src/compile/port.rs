@@ -12,7 +12,7 @@ use tenbin_model::{
 use super::Defaults;
 use super::judged::Judged;
 use super::resilience::Resilience;
-use crate::fleet::{PortPlan, port_tls};
+use crate::fleet::{self, PortPlan};
 use crate::key::AppKey;
 use crate::problem::Problem;
 
@@ -167,26 +167,13 @@ fn of_connections(balancing: &Balancing) -> Balancing {
 /// What the app speaks on a port. Whatever is wrong with its TLS, it is never cleartext in its place: proxies refuse such a cluster,
 /// and keep the one that they have.
 fn spoken(key: &AppKey, port: &AppPort, problems: &mut Vec<Problem>) -> (UpstreamProtocol, Option<UpstreamTls>) {
-    let (protocol, speaks_tls) = match port.app_protocol {
-        AppProtocol::Http | AppProtocol::Tcp => return (UpstreamProtocol::Http1, None),
-        AppProtocol::H2c => return (UpstreamProtocol::Http2, None),
-        AppProtocol::Https => (UpstreamProtocol::Http1, true),
-        AppProtocol::H2 => (UpstreamProtocol::Http2, true),
-        AppProtocol::Grpc => (UpstreamProtocol::Http2, port.tls.is_some()),
-    };
-    if !speaks_tls {
-        return (protocol, None);
+    let (speaks, tls) = (fleet::speaks(port), fleet::upstream_tls(key, port));
+    if tls.is_some() {
+        let tell = |error: FieldError| {
+            let text = format!("{:?} is not accepted, expected {}", error.value, error.accepted);
+            Problem::warning(error.path, "BadTls", text)
+        };
+        problems.extend(fleet::port_tls(port).into_iter().map(tell));
     }
-    let said = port.tls.clone().unwrap_or_default();
-    let tell = |error: FieldError| {
-        let text = format!("{:?} is not accepted, expected {}", error.value, error.accepted);
-        Problem::warning(error.path, "BadTls", text)
-    };
-    problems.extend(port_tls(port).into_iter().map(tell));
-    let default = || format!("{}.{}.svc", key.name, key.namespace);
-    let tls = UpstreamTls {
-        server_name: said.server_name.unwrap_or_else(default),
-        ca: said.ca_bundle,
-    };
-    (protocol, Some(tls))
+    (speaks.protocol(), tls)
 }

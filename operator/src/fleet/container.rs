@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::{
     ObjectFieldSelector, Probe, SleepAction, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tenbin_crds::{AppPort, AppProtocol, BalancedApp, BalancedAppSpec, HealthProbe};
+use tenbin_crds::{BalancedApp, BalancedAppSpec, HealthProbe};
 
-use super::APP_CONTAINER;
+use super::{APP_CONTAINER, speaks};
 
 /// How much more patient the liveness probe is than readiness: a replica first gets no more requests, and is restarted only when that
 /// did not help.
@@ -138,7 +138,7 @@ fn probes(spec: &BalancedAppSpec, health: &HealthProbe) -> Probes {
             path: Some(http.path.clone()),
             port: by_name(),
             // The kubelet verifies no certificate.
-            scheme: speaks_tls(port).then(|| "HTTPS".to_owned()),
+            scheme: speaks(port).is_tls().then(|| "HTTPS".to_owned()),
             ..HTTPGetAction::default()
         }),
         tcp_socket: health.tcp.as_ref().map(|_| TCPSocketAction {
@@ -173,14 +173,6 @@ fn probes(spec: &BalancedAppSpec, health: &HealthProbe) -> Probes {
             failure_threshold: Some(health.failure_threshold.saturating_mul(LIVENESS_PATIENCE)),
             ..probe
         }),
-    }
-}
-
-fn speaks_tls(port: &AppPort) -> bool {
-    match port.app_protocol {
-        AppProtocol::Https | AppProtocol::H2 => true,
-        AppProtocol::Grpc => port.tls.is_some(),
-        AppProtocol::Http | AppProtocol::H2c | AppProtocol::Tcp => false,
     }
 }
 

@@ -11,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use tenbin_crds::{APP_LABEL, AppProtocol, BalancedApp, BalancedAppSpec};
 
-use super::{FleetSettings, Ports, config_map_name, selector, sidecar};
+use super::{FleetSettings, Ports, config_map_name, selector, sidecar, tls};
+use crate::key::AppKey;
 
 /// Old ReplicaSets kept for `kubectl rollout undo`.
 const HISTORY: i32 = 3;
@@ -46,13 +47,12 @@ fn pods_of(app: &BalancedApp) -> LabelSelector {
     }
 }
 
-pub(super) fn config_map(app: &BalancedApp, settings: &FleetSettings) -> ConfigMap {
+pub(super) fn config_map(app: &BalancedApp, spec: &BalancedAppSpec, settings: &FleetSettings) -> ConfigMap {
+    let mut data = tls::files(&AppKey::of(app), spec);
+    data.insert(sidecar::CA_KEY.to_owned(), settings.ca_bundle.clone());
     ConfigMap {
         metadata: metadata(app, config_map_name(name(app))),
-        data: Some(BTreeMap::from([(
-            sidecar::CA_KEY.to_owned(),
-            settings.ca_bundle.clone(),
-        )])),
+        data: Some(data),
         ..ConfigMap::default()
     }
 }

@@ -7,7 +7,7 @@ use tenbin_crds::BalancedAppSpec;
 
 /// Where the proxy's first listener tries to be.
 const FIRST_LISTENER: u16 = 15080;
-/// Where the proxy's /readyz and /metrics try to be.
+/// Where the proxy's /livez, /readyz and /metrics try to be.
 const FIRST_ADMIN: u16 = 15020;
 
 /// The ports of a pod that the operator decides on.
@@ -15,7 +15,7 @@ const FIRST_ADMIN: u16 = 15020;
 pub struct Ports {
     /// The app's, in the order of the spec.
     pub app: Vec<PortPlan>,
-    /// The proxy's own, for /readyz and /metrics.
+    /// The proxy's own, for /livez, /readyz and /metrics.
     pub admin: u16,
 }
 

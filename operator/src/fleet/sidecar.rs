@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tenbin_crds::{BalancedApp, BalancedAppSpec};
+use tenbin_model::SidecarPort;
 
 use super::container::{field, value};
-use super::{FleetSettings, PROXY_CONTAINER, Ports, config_map_name};
+use super::{FleetSettings, PROXY_CONTAINER, Ports, config_map_name, speaks};
 
 /// The proxy's program in its image.
 const BINARY: &str = "/usr/local/bin/tenbin-proxy";
@@ -25,7 +26,7 @@ const CA_DIR: &str = "/var/run/tenbin/ca";
 const STATE_DIR: &str = "/var/run/tenbin/state";
 /// The user of the proxy's image.
 const USER: i64 = 65532;
-/// The name of the proxy's port for /readyz and /metrics.
+/// The name of the proxy's port for /livez, /readyz and /metrics.
 const ADMIN_PORT: &str = "tb-admin";
 /// Seconds for the proxy to come up before it is restarted.
 const STARTUP_SECONDS: i32 = 60;
@@ -34,6 +35,8 @@ const STARTUP_SECONDS: i32 = 60;
 pub(super) fn container(app: &BalancedApp, spec: &BalancedAppSpec, settings: &FleetSettings) -> Container {
     let ports = Ports::of(spec);
     let resources = spec.proxy.as_ref().and_then(|proxy| proxy.resources.clone());
+    // Where the app speaks TLS the two may differ, and the app must not wait for what only makes its pod ready.
+    let started = if speaks_tls(spec) { "/livez" } else { "/readyz" };
     Container {
         name: PROXY_CONTAINER.to_owned(),
         image: Some(settings.proxy_image.clone()),
@@ -47,12 +50,12 @@ pub(super) fn container(app: &BalancedApp, spec: &BalancedAppSpec, settings: &Fl
         startup_probe: Some(Probe {
             period_seconds: Some(1),
             failure_threshold: Some(STARTUP_SECONDS),
-            ..ready()
+            ..probe(started)
         }),
         readiness_probe: Some(Probe {
             period_seconds: Some(5),
             failure_threshold: Some(3),
-            ..ready()
+            ..probe("/readyz")
         }),
         // Starts to drain while the app still runs; the proxy ends only after the app, by its signal.
         lifecycle: Some(Lifecycle {
@@ -76,18 +79,23 @@ pub(super) fn container(app: &BalancedApp, spec: &BalancedAppSpec, settings: &Fl
 }
 
 fn env(app: &BalancedApp, spec: &BalancedAppSpec, ports: &Ports, settings: &FleetSettings) -> Vec<EnvVar> {
-    let listeners = ports
-        .app
-        .iter()
-        .map(|port| format!("{}={}:{}", port.name, port.listen, port.app));
+    let listeners = spec.ports.iter().zip(&ports.app).map(|(port, plan)| {
+        let listener = SidecarPort {
+            name: plan.name.clone(),
+            listen: plan.listen,
+            app: plan.app,
+            speaks: speaks(port),
+        };
+        listener.to_string()
+    });
     // What is left of the grace time once the app has drained: two seconds of it are the kubelet's.
     let drain = (spec.rollout.grace_seconds - spec.rollout.drain_seconds - 2).max(1);
-    vec![
+    let mut env = vec![
         field("TENBIN_NAMESPACE", "metadata.namespace"),
         value("TENBIN_APP", app.metadata.name.clone().unwrap_or_default()),
         field("TENBIN_POD_NAME", "metadata.name"),
         field("TENBIN_POD_UID", "metadata.uid"),
-        value("TENBIN_PORTS", listeners.collect::<Vec<_>>().join(",")),
+        value(SidecarPort::VARIABLE, listeners.collect::<Vec<_>>().join(",")),
         value("TENBIN_STATUS_PORT", ports.admin.to_string()),
         value("TENBIN_XDS_ADDRESS", &settings.xds_address),
         value("TENBIN_XDS_CA", format!("{CA_DIR}/{CA_KEY}")),
@@ -95,7 +103,15 @@ fn env(app: &BalancedApp, spec: &BalancedAppSpec, ports: &Ports, settings: &Flee
         value("TENBIN_STATE_DIR", STATE_DIR),
         value("TENBIN_DRAIN_SECONDS", drain.to_string()),
         value("TENBIN_LOG", &settings.proxy_log),
-    ]
+    ];
+    // Nothing new for the pods of other apps: what differs replaces them.
+    env.extend(speaks_tls(spec).then(|| value("TENBIN_TLS_DIR", CA_DIR)));
+    env
+}
+
+/// Whether the app speaks TLS on any port.
+fn speaks_tls(spec: &BalancedAppSpec) -> bool {
+    spec.ports.iter().any(|port| speaks(port).is_tls())
 }
 
 fn container_ports(ports: &Ports) -> Vec<ContainerPort> {
@@ -109,10 +125,10 @@ fn container_ports(ports: &Ports) -> Vec<ContainerPort> {
     app.chain([port(ADMIN_PORT.to_owned(), ports.admin)]).collect()
 }
 
-fn ready() -> Probe {
+fn probe(path: &str) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
-            path: Some("/readyz".to_owned()),
+            path: Some(path.to_owned()),
             port: IntOrString::String(ADMIN_PORT.to_owned()),
             ..HTTPGetAction::default()
         }),

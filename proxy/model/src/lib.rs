@@ -14,6 +14,7 @@ mod name;
 mod resilience;
 mod route;
 mod secret;
+mod sidecar;
 mod tls;
 pub mod xds;
 
@@ -26,6 +27,7 @@ pub use name::ResourceName;
 pub use resilience::{Bodies, Limits, Retry, RetryOn, Timeouts};
 pub use route::{Route, RouteTable, VirtualHost};
 pub use secret::{SessionKey, SessionKeys};
+pub use sidecar::{SidecarPort, Speaks};
 pub use tls::{Certificate, ListenerTls, TlsVersion, UpstreamTls};
 
 /// One resource of the contract: what is named, versioned, sent and judged as a whole.

@@ -34,11 +34,7 @@ impl World {
         let bootstrap = Bootstrap {
             own: None,
             instance: String::new(),
-            ports: vec![Port {
-                name: name(APP),
-                address: "127.0.0.1:0".parse().unwrap(),
-                app: None,
-            }],
+            ports: vec![Port::new(name(APP), "127.0.0.1:0".parse().unwrap())],
         };
         let mut world = World {
             snapshot: Snapshot::bootstrap(bootstrap, 1),

@@ -107,19 +107,18 @@ impl Cluster {
     ) -> Option<Self> {
         let Given { settings, set, keys } = given;
         let own_app = bootstrap.app(name).zip(bootstrap.own.as_ref());
-        if settings.is_none() && own_app.is_none() {
-            return None;
-        }
+        let told = settings.is_some();
+        let settings = settings.or_else(|| own_app.map(|(app, _)| &app.cluster))?;
         let mut wanted: Vec<tenbin_model::Endpoint> = set.map(|set| set.endpoints.clone()).unwrap_or_default();
         for endpoint in &mut wanted {
             if Some(&endpoint.id) == bootstrap.own.as_ref() {
                 endpoint.address.set_ip(Bootstrap::LOOPBACK);
             }
         }
-        if let (true, Some((address, own))) = (wanted.is_empty(), own_app) {
+        if let (true, Some((app, own))) = (wanted.is_empty(), own_app) {
             wanted.push(tenbin_model::Endpoint {
                 id: own.clone(),
-                address,
+                address: app.address,
                 state: EndpointState::Ready,
                 instance: bootstrap.instance.clone(),
                 weight: 1,
@@ -135,23 +134,23 @@ impl Cluster {
         known.retain(|id| endpoints.binary_search_by(|e| e.id.cmp(id)).is_ok());
 
         let members: Vec<Member> = wanted.iter().zip(&endpoints).map(to_member).collect();
-        let balancing = settings.map(|s| s.balancing.clone()).unwrap_or_default();
+        let balancing = settings.balancing.clone();
         let own_zone = wanted
             .iter()
             .find(|e| Some(&e.id) == bootstrap.own.as_ref())
             .map(|e| &*e.zone);
         let to_balance = to_settings(&balancing, own_zone);
-        let limits = settings.map(|settings| settings.limits).unwrap_or_default();
+        let limits = settings.limits;
         Some(Cluster {
             name: name.clone(),
-            connect_timeout: settings.map_or(tenbin_model::Cluster::DEFAULT_CONNECT_TIMEOUT, |s| s.connect_timeout),
+            connect_timeout: settings.connect_timeout,
             affinity: Affinity::new(balancing.affinity.as_ref(), name, keys),
             // Who comes after the app beside us had been alone may have been ready for long, and is not eased in.
             balancer: match before.filter(|before| before.told) {
                 Some(before) => before.balancer.next(to_balance, members, now, rng),
                 None => Balancer::new(to_balance, members, now, rng),
             },
-            told: settings.is_some(),
+            told,
             limited: limits.requests.is_some()
                 || limits.endpoint_requests.is_some()
                 || limits.connections.is_some()
@@ -163,6 +162,11 @@ impl Cluster {
             balancing,
             endpoints,
         })
+    }
+
+    /// Whether it is the app beside us, which speaks TLS, and how its certificate is verified nobody has told us yet.
+    pub(super) fn waits(&self) -> bool {
+        !self.told && self.transport.tls.is_unusable()
     }
 
     /// The endpoints, each with what the balancer knows of it.

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use tenbin_balance::Time;
 use tenbin_model::Update;
 
-pub use bootstrap::{Bootstrap, Port};
+pub use bootstrap::{Bootstrap, OwnApp, Port};
 pub use budget::Budget;
 pub use choose::{Picked, Wanted};
 pub use cluster::{Cluster, Endpoint};

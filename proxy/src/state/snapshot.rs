@@ -175,14 +175,12 @@ impl Snapshot {
     fn listener(&self, index: usize, received: &Received, clusters: &BTreeMap<ResourceName, Arc<Cluster>>) -> Listener {
         let port = &self.bootstrap.ports[index];
         let before = self.listeners.get(index);
-        let settings = received.listeners.get(&port.name);
-        let routes = settings.map_or(&port.name, |listener| listener.target.name());
-        let tls = settings.and_then(|listener| listener.tls.as_ref());
-        let tcp = settings.and_then(|listener| match &listener.target {
+        let settings = received.listeners.get(&port.name).unwrap_or(&port.listener);
+        let tcp = match &settings.target {
             Target::Http(_) => None,
             Target::Tcp(cluster) => Some(cluster.clone()),
-        });
-        let router = match received.routes.get(routes) {
+        };
+        let router = match received.routes.get(settings.target.name()) {
             Some((_, router)) => Arc::clone(router),
             None if port.app.is_some() => Arc::new(Router::all_to(port.name.clone())),
             None => Arc::default(),
@@ -190,21 +188,21 @@ impl Snapshot {
         Listener {
             name: port.name.clone(),
             address: port.address,
-            header_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_HEADER_TIMEOUT, |l| l.header_timeout),
-            idle_timeout: settings.map_or(tenbin_model::Listener::DEFAULT_IDLE_TIMEOUT, |l| l.idle_timeout),
-            trusted: TrustedHops::new(settings.map_or(&[], |l| &l.trusted_hops)),
-            settings: settings.cloned().unwrap_or_else(|| {
-                let (name, routes) = (port.name.clone(), port.name.clone());
-                Arc::new(tenbin_model::Listener::new(name, port.address, routes))
-            }),
+            header_timeout: settings.header_timeout,
+            idle_timeout: settings.idle_timeout,
+            trusted: TrustedHops::new(&settings.trusted_hops),
+            settings: Arc::clone(settings),
             tls: Terminator::next(
-                tls,
+                settings.tls.as_ref(),
                 tcp.is_none(),
                 &received.certificates,
                 before.map_or(&ServerTls::Off, |listener| &listener.tls),
             ),
-            forwarded: settings.is_some_and(|l| l.forwarded),
-            served_by: settings.and_then(|l| HeaderName::from_bytes(l.served_by.as_ref()?.as_bytes()).ok()),
+            forwarded: settings.forwarded,
+            served_by: settings
+                .served_by
+                .as_ref()
+                .and_then(|name| HeaderName::from_bytes(name.as_bytes()).ok()),
             tcp,
             stats: before.map(|listener| Arc::clone(&listener.stats)).unwrap_or_default(),
             targets: router
@@ -249,6 +247,12 @@ impl Snapshot {
     /// The certificates that can be shown to clients, by name.
     pub fn certificates(&self) -> impl Iterator<Item = &Shown> {
         self.received.certificates.values().map(|shown| &**shown)
+    }
+
+    /// A port whose app, beside us, speaks TLS that we do not know how to verify before an update says so. Nothing can be served there.
+    pub fn waits_for(&self) -> Option<&ResourceName> {
+        let mut ports = self.bootstrap.ports.iter().map(|port| &port.name);
+        ports.find(|name| self.clusters.get(name).is_some_and(|cluster| cluster.waits()))
     }
 
     /// How many updates went into it.

@@ -2,10 +2,12 @@
 
 use super::*;
 use tenbin_balance::{Reason, Tried};
-use tenbin_model::{Balancing, Endpoint, EndpointId, EndpointState, Policy, Route, VirtualHost};
+use tenbin_model::{
+    Balancing, Endpoint, EndpointId, EndpointState, Policy, Route, UpstreamProtocol, UpstreamTls, VirtualHost,
+};
 
 use crate::affinity::Bond;
-use crate::state::{Port, Wanted};
+use crate::state::{EndpointTls, Port, Wanted};
 
 fn name(text: &str) -> ResourceName {
     ResourceName::parse("test", text).unwrap()
@@ -15,15 +17,17 @@ fn id(text: &str) -> EndpointId {
     EndpointId::parse("test", text).unwrap()
 }
 
+/// The port of a sidecar whose app is spoken with as `cluster` says.
+fn port(cluster: tenbin_model::Cluster, is_tcp: bool) -> Port {
+    let (address, app) = ("[::]:15080".parse().unwrap(), "127.0.0.1:8080".parse().unwrap());
+    Port::of_app(address, app, cluster, is_tcp)
+}
+
 fn sidecar() -> Bootstrap {
     Bootstrap {
         own: Some(id("own")),
         instance: "hello-own".to_owned(),
-        ports: vec![Port {
-            name: name("ns/hello/http"),
-            address: "[::]:15080".parse().unwrap(),
-            app: Some("127.0.0.1:8080".parse().unwrap()),
-        }],
+        ports: vec![port(tenbin_model::Cluster::new(name("ns/hello/http")), false)],
     }
 }
 
@@ -94,6 +98,85 @@ fn a_sidecar_serves_its_app_before_any_update() {
     assert_eq!(picked.endpoint.address.to_string(), "127.0.0.1:8080");
     assert_eq!(&*picked.endpoint.instance, "hello-own");
     assert_eq!(snapshot.updates(), 0);
+}
+
+fn sidecar_of(cluster: tenbin_model::Cluster, is_tcp: bool) -> Bootstrap {
+    Bootstrap {
+        ports: vec![port(cluster, is_tcp)],
+        ..sidecar()
+    }
+}
+
+fn own_endpoint(snapshot: &Snapshot) -> Arc<crate::state::Endpoint> {
+    let cluster = snapshot.cluster(&name("ns/hello/http")).unwrap();
+    Arc::clone(cluster.endpoints().next().unwrap().0)
+}
+
+#[test]
+fn a_port_of_plain_tcp_is_one_from_the_start() {
+    let snapshot = Snapshot::bootstrap(sidecar_of(tenbin_model::Cluster::new(name("ns/hello/http")), true), 1);
+    let listener = snapshot.listener_at(0);
+    assert_eq!(listener.tcp(), Some(&name("ns/hello/http")));
+    assert!(listener.is_tcp() && !listener.is_cleartext_http());
+    assert_eq!(
+        listener.idle_timeout,
+        Duration::from_secs(3600),
+        "as long as the operator has it by default"
+    );
+    assert_eq!(addresses(&snapshot), ["127.0.0.1:8080"]);
+}
+
+#[test]
+fn an_app_is_spoken_with_in_its_own_way_from_the_start_and_its_connections_outlive_the_first_update() {
+    let spoken = tenbin_model::Cluster {
+        protocol: UpstreamProtocol::Http2,
+        ..tenbin_model::Cluster::new(name("ns/hello/http"))
+    };
+    let first = Snapshot::bootstrap(sidecar_of(spoken.clone(), false), 1);
+    let endpoint = own_endpoint(&first);
+    assert_eq!(endpoint.transport.protocol, UpstreamProtocol::Http2);
+    assert_eq!(first.waits_for(), None);
+    let told = tenbin_model::Cluster {
+        connect_timeout: Duration::from_secs(9),
+        ..spoken
+    };
+    let next = advance(&first, set(vec![Resource::Cluster(told)]), 2);
+    assert!(Arc::ptr_eq(&endpoint, &own_endpoint(&next)));
+}
+
+#[test]
+fn an_app_that_cannot_be_verified_yet_is_waited_for_and_is_never_spoken_with_in_cleartext() {
+    let verified_by = |ca: String| tenbin_model::Cluster {
+        tls: Some(UpstreamTls {
+            server_name: "hello.ns.svc".to_owned(),
+            ca,
+        }),
+        ..tenbin_model::Cluster::new(name("ns/hello/http"))
+    };
+    let tls = |snapshot: &Snapshot| match own_endpoint(snapshot).transport.tls {
+        EndpointTls::Off => "off",
+        EndpointTls::On { .. } => "on",
+        EndpointTls::Unusable(_) => "unusable",
+    };
+    let first = Snapshot::bootstrap(sidecar_of(verified_by(String::new()), false), 1);
+    assert_eq!(
+        (first.waits_for(), tls(&first)),
+        (Some(&name("ns/hello/http")), "unusable")
+    );
+    let others = advance(&first, set(vec![endpoints(&[("own", READY)])]), 2);
+    assert!(others.waits_for().is_some(), "this does not say how it is verified");
+    let ca = rcgen::generate_simple_self_signed(["hello.ns.svc".to_owned()]).unwrap();
+    let ca = ca.cert.pem();
+    let told = advance(&others, set(vec![Resource::Cluster(verified_by(ca.clone()))]), 3);
+    assert_eq!((told.waits_for(), tls(&told)), (None, "on"));
+    let gone = Update {
+        set: Vec::new(),
+        removed: vec![(Kind::Cluster, name("ns/hello/http"))],
+    };
+    let alone = advance(&told, gone, 4);
+    assert_eq!((alone.waits_for(), tls(&alone)), (None, "on"));
+    let known = Snapshot::bootstrap(sidecar_of(verified_by(ca), false), 1);
+    assert_eq!((known.waits_for(), tls(&known)), (None, "on"));
 }
 
 #[test]
@@ -313,11 +396,7 @@ fn without_a_pod_nothing_is_assumed() {
     let bootstrap = Bootstrap {
         own: None,
         instance: String::new(),
-        ports: vec![Port {
-            name: name("edge"),
-            address: "127.0.0.1:0".parse().unwrap(),
-            app: None,
-        }],
+        ports: vec![Port::new(name("edge"), "127.0.0.1:0".parse().unwrap())],
     };
     let first = Snapshot::bootstrap(bootstrap, 1);
     assert_eq!(first.listener_at(0).route("h", "/").unwrap_err(), Failure::NoRoute);

@@ -38,9 +38,8 @@ pub enum EndpointTls {
 impl Transport {
     /// The transport that `cluster` asks for: the very object of before where nothing changed, or where what is asked for can't be used
     /// and what there was can.
-    pub(super) fn next(before: Option<&Arc<Self>>, cluster: Option<&tenbin_model::Cluster>) -> Arc<Self> {
-        let protocol = cluster.map(|cluster| cluster.protocol).unwrap_or_default();
-        let settings = cluster.and_then(|cluster| cluster.tls.as_ref());
+    pub(super) fn next(before: Option<&Arc<Self>>, cluster: &tenbin_model::Cluster) -> Arc<Self> {
+        let (protocol, settings) = (cluster.protocol, cluster.tls.as_ref());
         if let Some(before) = before
             && before.protocol == protocol
             && before.settings.as_ref() == settings
@@ -106,7 +105,8 @@ impl EndpointTls {
         })
     }
 
-    fn is_unusable(&self) -> bool {
+    /// Whether nothing can be sent, since it was asked for with what can't be used.
+    pub(super) fn is_unusable(&self) -> bool {
         matches!(self, EndpointTls::Unusable(_))
     }
 }
@@ -136,26 +136,27 @@ mod tests {
     #[test]
     fn what_is_the_same_is_the_same_object() {
         let ca = ca();
-        let first = Transport::next(None, Some(&cluster("app.test", &ca)));
+        let first = Transport::next(None, &cluster("app.test", &ca));
         assert!(matches!(first.tls, EndpointTls::On { .. }));
         assert!(Arc::ptr_eq(
             &first,
-            &Transport::next(Some(&first), Some(&cluster("app.test", &ca)))
+            &Transport::next(Some(&first), &cluster("app.test", &ca))
         ));
-        let renamed = Transport::next(Some(&first), Some(&cluster("other.test", &ca)));
+        let renamed = Transport::next(Some(&first), &cluster("other.test", &ca));
         assert!(!Arc::ptr_eq(&first, &renamed));
-        let plain = Transport::next(Some(&first), None);
+        let cleartext = Cluster::new(ResourceName::parse("test", "app").unwrap());
+        let plain = Transport::next(Some(&first), &cleartext);
         assert!(matches!(plain.tls, EndpointTls::Off));
         let h2 = Cluster {
             protocol: UpstreamProtocol::Http2,
             ..cluster("app.test", &ca)
         };
-        assert!(!Arc::ptr_eq(&first, &Transport::next(Some(&first), Some(&h2))));
+        assert!(!Arc::ptr_eq(&first, &Transport::next(Some(&first), &h2)));
     }
 
     #[test]
     fn what_cannot_be_used_leaves_what_was_good_and_is_never_cleartext() {
-        let good = Transport::next(None, Some(&cluster("app.test", &ca())));
+        let good = Transport::next(None, &cluster("app.test", &ca()));
         for bad in [
             cluster("app.test", ""),
             cluster(
@@ -164,8 +165,8 @@ mod tests {
             ),
             cluster("not a name", &ca()),
         ] {
-            assert!(Arc::ptr_eq(&good, &Transport::next(Some(&good), Some(&bad))));
-            assert!(Transport::next(None, Some(&bad)).tls.is_unusable(), "{bad:?}");
+            assert!(Arc::ptr_eq(&good, &Transport::next(Some(&good), &bad)));
+            assert!(Transport::next(None, &bad).tls.is_unusable(), "{bad:?}");
         }
     }
 }

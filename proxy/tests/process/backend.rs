@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -40,6 +40,15 @@ impl Backend {
     /// `/gate`: nothing until [`Backend::open`]; `/stream`: "begin", then after [`Backend::open`] "end"; `/status/N`; `/upgrade`: an
     /// upgrade to a protocol that echoes.
     pub(crate) async fn app() -> Self {
+        Self::speaking(Version::HTTP_11).await
+    }
+
+    /// The same over HTTP/2 by prior knowledge, and nothing else.
+    pub(crate) async fn h2c() -> Self {
+        Self::speaking(Version::HTTP_2).await
+    }
+
+    async fn speaking(version: Version) -> Self {
         let (backend, listener) = Self::listen().await;
         let app = backend.clone();
         tokio::spawn(async move {
@@ -52,10 +61,14 @@ impl Backend {
                         let app = app.clone();
                         async move { Ok::<_, Infallible>(app.answer(request).await) }
                     });
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .with_upgrades()
-                        .await;
+                    let stream = TokioIo::new(stream);
+                    if version == Version::HTTP_2 {
+                        let builder = http2::Builder::new(TokioExecutor::new());
+                        let _ = builder.serve_connection(stream, service).await;
+                        return;
+                    }
+                    let connection = http1::Builder::new().serve_connection(stream, service);
+                    let _ = connection.with_upgrades().await;
                 });
             }
         });

@@ -74,16 +74,21 @@ impl Proxy {
 
     /// A sidecar of the app at the port `app`, without an operator.
     pub(crate) async fn sidecar(app: u16, args: &[&str]) -> Self {
-        Self::sidecar_of("hello", app, args).await
+        Self::sidecar_on(&format!("http=0:{app}"), args).await
     }
 
-    async fn sidecar_of(name: &str, app: u16, args: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
+    /// A sidecar of an app with these ports.
+    pub(crate) async fn sidecar_on(ports: &str, args: &[&str]) -> Self {
+        Self::sidecar_in(TempDir::new().unwrap(), "hello", ports, args).await
+    }
+
+    /// The same with a state folder that may have been another's.
+    pub(crate) async fn sidecar_in(folder: TempDir, name: &str, ports: &str, args: &[&str]) -> Self {
         let socket = folder.path().join("admin.sock");
         let mut command = Command::new(BINARY);
         command
             .arg("sidecar")
-            .arg(format!("--ports=http=0:{app}"))
+            .arg(format!("--ports={ports}"))
             .arg("--state-dir")
             .arg(folder.path());
         command.args([
@@ -102,7 +107,8 @@ impl Proxy {
         let mut all = operator.args();
         all.extend(args.iter().map(|&arg| arg.to_owned()));
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        Self::sidecar_of(operator.app, nobody().await.port(), &all).await
+        let ports = format!("http=0:{}", nobody().await.port());
+        Self::sidecar_in(TempDir::new().unwrap(), operator.app, &ports, &all).await
     }
 
     /// Waits until it knows exactly these endpoints of its first cluster.
@@ -152,7 +158,12 @@ impl Proxy {
 
     /// Its first listener, by way of loopback.
     pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.listeners[0].port()))
+        self.address_of(0)
+    }
+
+    /// Its listener for the port of that number, by way of loopback.
+    pub(crate) fn address_of(&self, port: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.listeners[port].port()))
     }
 
     /// A connection to its first listener.

@@ -25,6 +25,7 @@ mod sessions;
 mod shares;
 mod sidecar;
 mod spans;
+mod start;
 mod tcp;
 mod tls;
 mod told;
