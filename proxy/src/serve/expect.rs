@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use http::header::{EXPECT, HeaderMap};
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use tokio::time::{Sleep, sleep};
 
 use super::connection::Connection;
@@ -49,6 +49,11 @@ pub(super) enum Body {
 }
 
 impl Said {
+    /// The endpoint wants it.
+    pub(super) fn go_on(&self) {
+        self.say(YES);
+    }
+
     fn say(&self, answer: u8) {
         self.answer.store(answer, Relaxed);
         self.waker.wake();
@@ -73,12 +78,6 @@ pub(super) fn gate<B>(request: &mut Request<B>, connection: &Rc<Connection>, to_
         return None;
     }
     let said = Arc::<Said>::default();
-    let heard = Arc::clone(&said);
-    hyper::ext::on_informational(request, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            heard.say(YES);
-        }
-    });
     connection.held_body.replace(Some(Arc::clone(&said)));
     Some(Gate {
         said,
@@ -104,6 +103,11 @@ pub(super) fn answered<B>(connection: &Connection, response: &mut Response<B>) {
 }
 
 impl Gate {
+    /// Where it is said what is to be done with the body.
+    pub(super) fn said(&self) -> Arc<Said> {
+        Arc::clone(&self.said)
+    }
+
     /// Ready when it is clear what is to be done with the body.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Body> {
         self.said.waker.register(cx.waker());

@@ -35,6 +35,8 @@ const DROPPED: [HeaderName; 6] = [
 pub(super) struct Interim {
     /// Whether anything waits.
     waits: AtomicBool,
+    /// Whether the client wants to hear of it, and the response has not begun.
+    open: AtomicBool,
     /// Whether HTTP has begun to write since its last flush.
     writing: AtomicBool,
     text: Mutex<Vec<u8>>,
@@ -73,6 +75,13 @@ impl Interim {
         Poll::Ready(Ok(()))
     }
 
+    /// An endpoint said this before its response; the client is told, if it wants to hear it.
+    pub(super) fn tell(&self, status: StatusCode, headers: &HeaderMap) {
+        if self.open.load(Relaxed) {
+            self.push(status, headers);
+        }
+    }
+
     fn push(&self, status: StatusCode, headers: &HeaderMap) {
         let head = head(status, headers);
         let mut text = self.text();
@@ -106,22 +115,19 @@ impl Interim {
 }
 
 /// One request's ear for informational responses, open until its response begins.
-struct Relay {
-    counts: Arc<IoCounts>,
-    open: Arc<AtomicBool>,
-}
+struct Relay(Arc<IoCounts>);
 
 /// Answers a request by `serve`, and passes on what its endpoint says before that, if the client wants to hear it.
 pub(super) async fn relayed<B, F: Future>(
     counts: &Arc<IoCounts>,
-    mut request: Request<B>,
+    request: Request<B>,
     serve: impl FnOnce(Request<B>) -> F,
 ) -> F::Output {
-    let relay = wants(&request).then(|| Relay::open(counts, &mut request));
+    let relay = wants(&request).then(|| Relay::open(counts));
     let mut served = pin!(serve(request));
     let response = poll_fn(|cx| {
         if let Some(relay) = &relay {
-            relay.counts.interim.waker.register(cx.waker());
+            relay.0.interim.waker.register(cx.waker());
         }
         served.as_mut().poll(cx)
     })
@@ -139,27 +145,16 @@ fn wants<B>(request: &Request<B>) -> bool {
 }
 
 impl Relay {
-    fn open<B>(counts: &Arc<IoCounts>, request: &mut Request<B>) -> Self {
-        let open = Arc::new(AtomicBool::new(true));
-        let relay = Relay {
-            counts: Arc::clone(counts),
-            open: Arc::clone(&open),
-        };
-        let counts = Arc::clone(counts);
-        hyper::ext::on_informational(request, move |response| {
-            // 100 is about the connection to the endpoint alone; 101 is no informational response for hyper.
-            if open.load(Relaxed) && response.status() != StatusCode::CONTINUE {
-                counts.interim.push(response.status(), response.headers());
-            }
-        });
-        relay
+    fn open(counts: &Arc<IoCounts>) -> Self {
+        counts.interim.open.store(true, Relaxed);
+        Relay(Arc::clone(counts))
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.open.store(false, Relaxed);
-        self.counts.interim.close();
+        self.0.interim.open.store(false, Relaxed);
+        self.0.interim.close();
     }
 }
 

@@ -79,7 +79,7 @@ async fn answer(exchange: &mut Exchange, way: &Way, request: Request<Incoming>) 
     let clock = exchange.connection().worker.clock;
     let upload = answer.upload.take();
     let (head, body) = answer.response.into_parts();
-    let mut relay = Relay::new(body, answer.lease, upload, &way.routed.route, clock)?;
+    let mut relay = Relay::new(body, upload, &way.routed.route, clock)?;
     let head = Response::from_parts(head, ());
     if let Some(most) = way.routed.route.bodies.response_buffer
         && !is_stream(&head)
@@ -107,12 +107,11 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
     let Ready { mut head, body } = ready;
     exchange.answer(head.status());
     let relay = match body {
-        Body::Upgraded(mut answer, idle) => {
-            let endpoint = hyper::upgrade::on(&mut answer.response);
+        Body::Upgraded(answer, idle) => {
             exchange.complete();
             exchange.hold();
             let connection = Rc::clone(exchange.connection());
-            if let Some(client) = answer.upgrade {
+            if let (Some(client), Some(endpoint)) = (answer.upgrade, answer.response.into_body().into_upgraded()) {
                 connection.open_tunnel(Tunnel {
                     client,
                     endpoint,
