@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tenbin_balance::Time;
 use tenbin_model::{Route, Timeouts};
 use tokio::time::{Sleep, sleep_until};
+use tracing::debug;
 
 use super::error::Failure;
 use super::exchange::Exchange;
 use super::upload::{BodyError, Upload};
 use crate::clock::Clock;
-use crate::upstream::Lease;
+use crate::upstream::{Download, Lease};
 
 /// A response's body on its way to the client. While it lives its request is open; when it ends, the connection it came over may be used
 /// again.
@@ -29,6 +29,10 @@ pub(super) struct ResponseBody {
     exchange: Option<Exchange>,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and one lives a request long"
+)]
 enum Source {
     Endpoint(Relay),
     Text(Option<Bytes>),
@@ -36,9 +40,7 @@ enum Source {
 
 /// An endpoint's body.
 pub(super) struct Relay {
-    body: Incoming,
-    /// What it comes over; gone when it ended.
-    lease: Option<Lease>,
+    body: Download,
     /// The request's body, where that is still under way.
     upload: Option<Rc<Upload>>,
     /// What came before the client got any.
@@ -91,13 +93,12 @@ impl Stall {
 }
 
 impl Relay {
-    /// The endpoint's body, over the leased connection.
+    /// The endpoint's body.
     ///
     /// # Errors
     /// [`Failure::ResponseTooLarge`], where its length says so.
     pub(super) fn new(
-        body: Incoming,
-        lease: Lease,
+        body: Download,
         upload: Option<Rc<Upload>>,
         route: &Route,
         clock: Clock,
@@ -108,7 +109,6 @@ impl Relay {
         }
         Ok(Relay {
             body,
-            lease: Some(lease),
             upload,
             held: VecDeque::new(),
             left,
@@ -132,7 +132,7 @@ impl Relay {
             self.ended = self.body.is_end_stream();
             self.held.push_back(frame);
         }
-        Ok(if self.ended { self.lease.take() } else { None })
+        Ok(if self.ended { self.body.finish() } else { None })
     }
 
     /// Takes what is there without waiting: the connection, if that was all.
@@ -144,7 +144,7 @@ impl Relay {
                 Poll::Ready(Some(Err(_))) | Poll::Pending => return None,
             }
         }
-        self.lease.take()
+        self.body.finish()
     }
 
     /// The next that the endpoint sends.
@@ -159,7 +159,8 @@ impl Relay {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(Some(Err(error))) => {
+                debug!(%error, "a response broke off");
                 let cut = self.upload.as_ref().and_then(|upload| upload.cut());
                 Poll::Ready(Some(Err(cut.unwrap_or(Failure::BodyBroken))))
             }
@@ -293,6 +294,14 @@ impl ResponseBody {
         }
     }
 
+    /// Goes on with the request alone, where its response began before it was sent: for the time in which the client takes nothing of the
+    /// response. A client may send all before it reads.
+    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) {
+        if let Source::Endpoint(relay) = &mut self.source {
+            relay.body.poll_request(cx);
+        }
+    }
+
     /// A part of an endpoint's response goes to the client.
     fn sends(&mut self, frame: &Frame<Bytes>) {
         if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
@@ -306,7 +315,7 @@ impl ResponseBody {
             return;
         };
         if let Source::Endpoint(relay) = &mut self.source {
-            if let Some(lease) = relay.lease.take() {
+            if let Some(lease) = relay.body.finish() {
                 exchange.give_back(lease);
             }
             if let Some(upload) = &relay.upload {

@@ -76,9 +76,7 @@ impl Drop for Busy {
         let connection = &self.0;
         connection.busy.set(connection.busy.get() - 1);
         if connection.busy.get() == 0 {
-            connection
-                .phase
-                .set(Phase::Idle(connection.worker.clock.now()));
+            connection.phase.set(Phase::Idle(connection.worker.clock.now()));
         }
     }
 }
@@ -177,11 +175,7 @@ pub(super) async fn run(worker: Rc<WorkerContext>, listener: usize, stream: TcpS
     let stats = Arc::clone(&settings.stats);
     let _open = OpenConnection::count(&stats);
     if let Some(opened) = opening::open(&worker, &settings, stream).await {
-        let Opened {
-            io,
-            speaks,
-            tls,
-        } = opened;
+        let Opened { io, speaks, tls } = opened;
         let connection = Rc::new(Connection {
             listener,
             client,

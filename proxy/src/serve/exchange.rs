@@ -220,11 +220,10 @@ impl Exchange {
     /// The endpoint's response was read to its end: the connection that it came over is free for another request.
     pub(super) fn give_back(&self, lease: Lease) {
         let worker = &self.connection.worker;
-        let now = worker.clock.now();
         if let Some(picked) = &self.picked {
-            picked.open.ended(now);
+            picked.open.ended(worker.clock.now());
         }
-        worker.pool.put(lease, now);
+        worker.pool.put(lease, worker.clock);
     }
 
     /// The response ended as it should; a tunnel completes when it opens, and then only stays open.

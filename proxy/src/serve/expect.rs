@@ -2,13 +2,12 @@
 //! not said for [`PATIENCE`]. As long as it is not touched, the client is not told to go on; so an endpoint's refusal reaches a
 //! client that has sent nothing. An endpoint that answers well without having said so is one that reads while it answers.
 
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use futures::task::AtomicWaker;
 use http::header::{EXPECT, HeaderMap};
 use http::{Request, Response, Version};
 use tokio::time::{Sleep, sleep};
@@ -21,7 +20,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Keeps a body back until the endpoint wants it.
 #[derive(Debug)]
 pub(super) struct Gate {
-    said: Arc<Said>,
+    said: Rc<Said>,
     informer: Informer,
     /// From when somebody asks for the body.
     timer: Option<Pin<Box<Sleep>>>,
@@ -30,12 +29,9 @@ pub(super) struct Gate {
 /// What the endpoint said.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    answer: AtomicU8,
-    waker: AtomicWaker,
+    answer: Cell<Option<Body>>,
+    waker: RefCell<Option<Waker>>,
 }
-
-const YES: u8 = 1;
-const NO: u8 = 2;
 
 /// What is to be done with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +45,14 @@ pub(super) enum Body {
 impl Said {
     /// The body is wanted.
     pub(super) fn yes(&self) {
-        self.say(YES);
+        self.say(Body::Wanted);
     }
 
-    fn say(&self, answer: u8) {
-        self.answer.store(answer, Relaxed);
-        self.waker.wake();
+    fn say(&self, answer: Body) {
+        self.answer.set(Some(answer));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -71,7 +69,7 @@ pub(super) fn gate<B>(request: &mut Request<B>, informer: &Informer, to_http2: b
     if request.version() == Version::HTTP_10 || !is_expected(request.headers()) {
         return None;
     }
-    let said = Arc::<Said>::default();
+    let said = Rc::<Said>::default();
     if to_http2 {
         request.headers_mut().remove(EXPECT);
         if matches!(informer, Informer::Http1(_)) {
@@ -96,7 +94,7 @@ pub(super) fn answered<B>(informer: &Informer, response: &Response<B>) -> bool {
     let status = response.status();
     let refused = status.is_client_error() || status.is_server_error();
     if refused {
-        said.say(NO);
+        said.say(Body::Refused);
     } else {
         informer.say_continue();
         said.yes();
@@ -106,17 +104,17 @@ pub(super) fn answered<B>(informer: &Informer, response: &Response<B>) -> bool {
 
 impl Gate {
     /// What the endpoint says to it.
-    pub(super) fn said(&self) -> Arc<Said> {
-        Arc::clone(&self.said)
+    pub(super) fn said(&self) -> Rc<Said> {
+        Rc::clone(&self.said)
     }
 
     /// Ready when it is clear what is to be done with the body.
     pub(super) fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Body> {
-        self.said.waker.register(cx.waker());
-        match self.said.answer.load(Relaxed) {
-            YES => {}
-            NO => return Poll::Ready(Body::Refused),
-            _ => {
+        match self.said.answer.get() {
+            Some(Body::Wanted) => {}
+            Some(Body::Refused) => return Poll::Ready(Body::Refused),
+            None => {
+                self.said.waker.replace(Some(cx.waker().clone()));
                 let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
                 ready!(timer.as_mut().poll(cx));
             }

@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use hyper::body::Incoming;
 use tenbin_balance::{Outcome, Time, Tried};
 use tenbin_model::UpstreamProtocol;
 use tokio::time::sleep;
@@ -17,7 +16,7 @@ use tokio::time::sleep;
 use super::body::Relay;
 use super::error::{Failure, Fault};
 use super::exchange::Exchange;
-use super::expect::{self, Gate};
+use super::expect::{self, Gate, Said};
 use super::grpc;
 use super::headers;
 use super::incoming;
@@ -30,7 +29,7 @@ use super::worker::WorkerContext;
 use crate::affinity::{Affinity, Bond};
 use crate::clock::since_1970;
 use crate::state::{Picked, Routed};
-use crate::upstream::{self, Delivered, Lease, To, Undelivered};
+use crate::upstream::{self, Download, To, Undelivered};
 
 /// A body of more bytes, or of unknown length, may take the client long to send.
 const LONG: u64 = 64 << 10;
@@ -45,8 +44,7 @@ pub(super) struct Way {
 
 /// An endpoint's response, and what is needed to pass it on.
 pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
-    pub(super) lease: Lease,
+    pub(super) response: Response<Download>,
     /// Whether the client asked for an upgrade.
     pub(super) upgrade: bool,
     /// The request's body, if it is still under way.
@@ -64,8 +62,10 @@ struct Forward<'a> {
     tried: Tried,
     upgrade: bool,
     is_long: bool,
+    /// Where an endpoint's wish to have the body is told, if its client waits for that.
+    said: Option<Rc<Said>>,
     /// The last response, given up for another try that may bring none.
-    last: Option<(Response<Incoming>, Lease, Picked)>,
+    last: Option<(Response<Download>, Picked)>,
     failure: Option<Failure>,
 }
 
@@ -89,9 +89,6 @@ pub(super) async fn forward(
     let is_http2 = way.routed.cluster.transport.protocol == UpstreamProtocol::Http2;
     let informer = exchange.informer();
     let gate = expect::gate(&mut request, informer, is_http2);
-    if !is_http2 {
-        informer.listen(&mut request, gate.as_ref().map(Gate::said));
-    }
     let trailers = is_http2 && takes_trailers(request.headers());
     let wants_upgrade = headers::to_endpoint(&mut request);
     if wants_upgrade && is_http2 {
@@ -116,6 +113,7 @@ pub(super) async fn forward(
         },
         idle: route.timeouts.idle,
     };
+    let said = gate.as_ref().map(Gate::said);
     let upload = Upload::new(body, measures, exchange.connection(), gate);
     if let Some(upload) = &upload {
         exchange.uploads(Rc::clone(upload));
@@ -130,6 +128,7 @@ pub(super) async fn forward(
         tried: Tried::default(),
         upgrade: wants_upgrade,
         is_long,
+        said,
         last: None,
         failure: None,
     };
@@ -161,7 +160,7 @@ impl Forward<'_> {
             self.retries.begin();
             let outcome = self.deliver().await;
             match self.judge(outcome).await {
-                Ok(delivered) => return self.answer(delivered),
+                Ok(response) => return Ok(self.answer(response)),
                 Err(Next::End(failure)) => return self.give_up(failure),
                 Err(Next::Again { at_once }) => {
                     if let Err(failure) = self.pick_next(at_once).await {
@@ -176,7 +175,7 @@ impl Forward<'_> {
 
     /// Sends the request to the picked endpoint: over a connection that is there, or a new one if there is none or that turned out to be
     /// dead before it can have mattered.
-    async fn deliver(&mut self) -> Result<Delivered, Undelivered> {
+    async fn deliver(&mut self) -> Result<Response<Download>, Undelivered> {
         let failed = |failure| Undelivered {
             failure,
             unsent: true,
@@ -196,14 +195,21 @@ impl Forward<'_> {
         };
         let is_http2 = to.endpoint.transport.protocol == UpstreamProtocol::Http2;
         let keep = self.retries.keeps(is_http2);
+        let (informer, said) = (self.exchange.informer(), self.said.as_deref());
+        let mut interim = |status, headers: HeaderMap| match (status, said) {
+            (StatusCode::CONTINUE, Some(said)) => said.yes(),
+            // It is about the connection to the endpoint alone.
+            (StatusCode::CONTINUE, None) => {}
+            _ => informer.tell(status, headers),
+        };
         if let Some(lease) = to.pool.take(to.endpoint, to.clock.now()) {
-            match upstream::send(lease, &mut self.parcel, keep, &self.patience).await {
+            match upstream::send(lease, &mut self.parcel, keep, &self.patience, &mut interim).await {
                 Err(why) if why.stale && self.parcel.is_whole() && (why.unsent || self.retries.may_resend()) => {}
                 outcome => return outcome,
             }
         }
         match self.patience.before(to.open()).await {
-            Ok(Ok(lease)) => upstream::send(lease, &mut self.parcel, keep, &self.patience).await,
+            Ok(Ok(lease)) => upstream::send(lease, &mut self.parcel, keep, &self.patience, &mut interim).await,
             Ok(Err(failure)) => Err(failed(failure)),
             Err(failure) => Err(Undelivered {
                 failure,
@@ -219,11 +225,11 @@ impl Forward<'_> {
     }
 
     /// Judges what a try brought, tells the balancer, and decides what is done about it.
-    async fn judge(&mut self, outcome: Result<Delivered, Undelivered>) -> Result<Delivered, Next> {
+    async fn judge(&mut self, outcome: Result<Response<Download>, Undelivered>) -> Result<Response<Download>, Next> {
         match outcome {
-            Ok(delivered) => {
-                self.exchange.tried(Ok(delivered.response.status()));
-                self.judge_response(delivered).await
+            Ok(response) => {
+                self.exchange.tried(Ok(response.status()));
+                self.judge_response(response).await
             }
             Err(why) => {
                 self.exchange.tried(Err(why.failure));
@@ -258,8 +264,7 @@ impl Forward<'_> {
         }
     }
 
-    async fn judge_response(&mut self, mut delivered: Delivered) -> Result<Delivered, Next> {
-        let response = &mut delivered.response;
+    async fn judge_response(&mut self, mut response: Response<Download>) -> Result<Response<Download>, Next> {
         let spoken = self.exchange.picked().map(|picked| picked.endpoint.transport.protocol);
         let is_grpc = spoken == Some(UpstreamProtocol::Http2) && grpc::is_grpc(response.headers());
         let grpc_status = if is_grpc {
@@ -268,7 +273,7 @@ impl Forward<'_> {
             None
         };
         let speaks_against = speaks_against(response.status()) || grpc_status.is_some_and(grpc::speaks_against);
-        let checked = headers::to_client(response, self.upgrade);
+        let checked = headers::to_client(&mut response, self.upgrade);
         let is_failure = speaks_against || checked.is_err();
         let outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
         self.exchange.judge(outcome, self.sent());
@@ -282,12 +287,12 @@ impl Forward<'_> {
         };
         let stays = self.exchange.picked().is_none_or(|picked| picked.only);
         if !wanted || stays || !self.parcel.is_whole() || !self.patience.lasts() || !self.can_afford() {
-            return checked.map(|()| delivered).map_err(Next::End);
+            return checked.map(|()| response).map_err(Next::End);
         }
         self.note_tried();
         self.drop_last().await;
         match (checked, self.exchange.leave()) {
-            (Ok(()), Some(picked)) => self.last = Some((delivered.response, delivered.lease, picked)),
+            (Ok(()), Some(picked)) => self.last = Some((response, picked)),
             (Err(failure), _) => self.failure = Some(failure),
             (Ok(()), None) => {}
         }
@@ -335,20 +340,20 @@ impl Forward<'_> {
 
     /// The client gets the last real response, if there was any: it tells more than we could.
     fn give_up(mut self, failure: Failure) -> Result<Answer, Failure> {
-        let Some((response, lease, picked)) = self.last.take() else {
+        let Some((response, picked)) = self.last.take() else {
             return Err(failure);
         };
         self.exchange.come_back(picked);
-        self.answer(Delivered { response, lease })
+        Ok(self.answer(response))
     }
 
     /// A response that nobody will get: its connection is kept if all of it is there.
     async fn drop_last(&mut self) {
-        let Some((response, lease, picked)) = self.last.take() else {
+        let Some((response, picked)) = self.last.take() else {
             return;
         };
         let route = &self.way.routed.route;
-        let relay = Relay::new(response.into_body(), lease, None, route, self.worker.clock);
+        let relay = Relay::new(response.into_body(), None, route, self.worker.clock);
         let lease = match relay {
             Ok(relay) => {
                 let mut relay = Some(relay);
@@ -357,14 +362,13 @@ impl Forward<'_> {
             Err(_) => None,
         };
         if let Some(lease) = lease {
-            self.worker.pool.put(lease, self.worker.clock.now());
+            self.worker.pool.put(lease, self.worker.clock);
         }
         drop(picked);
     }
 
     /// Makes an endpoint's response what the client gets.
-    fn answer(mut self, delivered: Delivered) -> Result<Answer, Failure> {
-        let Delivered { mut response, lease } = delivered;
+    fn answer(mut self, mut response: Response<Download>) -> Answer {
         if let (Affinity::Cookie(sessions), Some(picked)) = (&self.way.routed.cluster.affinity, self.exchange.picked())
         {
             let failed = speaks_against(response.status());
@@ -380,12 +384,11 @@ impl Forward<'_> {
         {
             response.headers_mut().insert(name, instance);
         }
-        Ok(Answer {
+        Answer {
             response,
-            lease,
             upgrade: self.upgrade,
             upload: self.parcel.settle(),
-        })
+        }
     }
 }
 

@@ -91,8 +91,6 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
 
     let headers = request.headers_mut();
     if unknown_length {
-        // Said here, since hyper would not say it for a GET and drop the body.
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         headers.remove(CONTENT_LENGTH);
     }
     if takes_trailers {

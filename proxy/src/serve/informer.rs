@@ -3,13 +3,16 @@
 //! stream (`http2/notices`).
 
 use std::rc::Rc;
-use std::sync::Arc;
 
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{CONNECTION, HeaderName, TRAILER, UPGRADE};
+use http::{HeaderMap, StatusCode};
 
 use super::expect::Said;
 use super::http1::Wire;
 use super::http2::Notices;
+
+/// Headers that make no sense in them, or would be wrong on another connection.
+const DROPPED: [HeaderName; 4] = [CONNECTION, TRAILER, UPGRADE, HeaderName::from_static("keep-alive")];
 
 /// Tells the client of one request.
 #[derive(Clone, Debug)]
@@ -17,7 +20,7 @@ pub(super) enum Informer {
     /// Over HTTP/1, where a connection has one request at a time.
     Http1(Rc<Wire>),
     /// On a stream of HTTP/2.
-    Stream(Arc<Notices>),
+    Stream(Rc<Notices>),
 }
 
 impl Informer {
@@ -38,37 +41,32 @@ impl Informer {
     }
 
     /// The body is held back until `said` says what is to become of it.
-    pub(super) fn hold(&self, said: &Arc<Said>) {
-        let said = Some(Arc::clone(said));
+    pub(super) fn hold(&self, said: &Rc<Said>) {
+        let said = Some(Rc::clone(said));
         match self {
             Informer::Http1(wire) => wire.hold(said),
-            Informer::Stream(notices) => *notices.held() = said,
+            Informer::Stream(notices) => notices.hold(said),
         }
     }
 
     /// The body is held back no more; what holds it, if anything still does.
-    pub(super) fn release(&self) -> Option<Arc<Said>> {
+    pub(super) fn release(&self) -> Option<Rc<Said>> {
         match self {
             Informer::Http1(wire) => wire.release(),
-            Informer::Stream(notices) => notices.held().take(),
+            Informer::Stream(notices) => notices.release(),
         }
     }
 
-    /// Has the endpoint of `request` heard on its way to the client, and by `said`, where the body waits for a word of it.
-    pub(super) fn listen<B>(&self, request: &mut Request<B>, said: Option<Arc<Said>>) {
-        let notices = match (self, &said) {
-            (Informer::Http1(_), None) => return,
-            (Informer::Http1(_), Some(_)) => None,
-            (Informer::Stream(notices), _) => Some(Arc::clone(notices)),
-        };
-        hyper::ext::on_informational(request, move |response| {
-            if response.status() == StatusCode::CONTINUE {
-                if let Some(said) = &said {
-                    said.yes();
+    /// Tells the client what its endpoint says before the response.
+    pub(super) fn tell(&self, status: StatusCode, mut headers: HeaderMap) {
+        match self {
+            Informer::Http1(wire) => {
+                for name in DROPPED {
+                    headers.remove(name);
                 }
-            } else if let Some(notices) = &notices {
-                notices.tell(response.status(), response.headers().clone());
+                wire.tell(status, &headers);
             }
-        });
+            Informer::Stream(notices) => notices.tell(status, headers),
+        }
     }
 }

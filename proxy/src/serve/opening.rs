@@ -44,11 +44,7 @@ pub(super) struct Opened {
 
 impl Opened {
     fn new(io: Counted, speaks: Speaks) -> Self {
-        Opened {
-            io,
-            speaks,
-            tls: None,
-        }
+        Opened { io, speaks, tls: None }
     }
 }
 

@@ -3,11 +3,10 @@
 
 use std::rc::Rc;
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Request, Version};
-use tenbin_model::UpstreamProtocol;
 
 use super::upload::{RequestBody, Upload};
 use crate::state::{Endpoint, EndpointTls};
@@ -20,7 +19,7 @@ const PROXY_HEADERS: [HeaderName; 2] = [
 /// A request, in the form of HTTP/1.1.
 #[derive(Debug)]
 pub struct Parcel {
-    /// Gone when it was sent and need not be sent again.
+    /// Gone when it was sent and is not to be sent again.
     head: Option<Parts>,
     upload: Option<Rc<Upload>>,
     /// Whether the client takes trailers: said to endpoints that speak HTTP/2.
@@ -60,24 +59,26 @@ impl Parcel {
         self.head.is_some() && self.upload.as_ref().is_none_or(|upload| upload.is_whole())
     }
 
-    /// The request for `endpoint`; with `keep`, it may be sent again. `None` if it was sent without.
+    /// The request for an endpoint that speaks HTTP/1.1, from its beginning; `None` if it is not to be sent again.
+    pub(crate) fn once_more(&self) -> Option<(&Parts, RequestBody)> {
+        self.head.as_ref().map(|head| (head, self.body()))
+    }
+
+    /// It was sent, and is not to be sent again.
+    pub(crate) fn spend(&mut self) {
+        self.head = None;
+    }
+
+    /// The request for `endpoint`, which speaks HTTP/2; with `keep`, it may be sent again. `None` if it was sent without.
     pub(crate) fn request(&mut self, endpoint: &Endpoint, keep: bool) -> Option<Request<RequestBody>> {
         let head = if keep { self.head.clone() } else { self.head.take() };
-        let body = self.upload.as_ref().map_or_else(RequestBody::empty, Upload::send);
-        let mut request = Request::from_parts(head?, body);
-        if endpoint.transport.protocol == UpstreamProtocol::Http2 {
-            to_http2(&mut request, endpoint, self.takes_trailers);
-        }
+        let mut request = Request::from_parts(head?, self.body());
+        to_http2(&mut request, endpoint, self.takes_trailers);
         Some(request)
     }
 
-    /// Nothing of `request` was sent.
-    pub(crate) fn take_back(&mut self, request: Request<RequestBody>) {
-        if self.head.is_none() && request.version() == Version::HTTP_11 {
-            let (head, body) = request.into_parts();
-            self.head = Some(head);
-            drop(body);
-        }
+    fn body(&self) -> RequestBody {
+        self.upload.as_ref().map_or_else(RequestBody::empty, Upload::send)
     }
 
     /// It will not be sent again.
@@ -101,10 +102,7 @@ fn to_http2(request: &mut Request<RequestBody>, endpoint: &Endpoint, takes_trail
     *request.version_mut() = Version::HTTP_2;
     let headers = request.headers_mut();
     let host = headers.remove(HOST);
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE]
-        .into_iter()
-        .chain(PROXY_HEADERS)
-    {
+    for name in [CONNECTION, UPGRADE].into_iter().chain(PROXY_HEADERS) {
         headers.remove(name);
     }
     headers.remove(TE);

@@ -84,7 +84,7 @@ async fn answer(exchange: &mut Exchange, way: &Way, request: Request<Incoming>) 
     let clock = exchange.connection().worker.clock;
     let upload = answer.upload.take();
     let (head, body) = answer.response.into_parts();
-    let mut relay = Relay::new(body, answer.lease, upload, &way.routed.route, clock)?;
+    let mut relay = Relay::new(body, upload, &way.routed.route, clock)?;
     let head = Response::from_parts(head, ());
     if let Some(most) = way.routed.route.bodies.response_buffer
         && !is_stream(&head)
@@ -112,16 +112,17 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
     let Ready { head, body } = ready;
     exchange.answer(head.status());
     let relay = match body {
-        Body::Upgraded(mut answer, idle) => {
-            let endpoint = hyper::upgrade::on(&mut answer.response);
+        Body::Upgraded(answer, idle) => {
             exchange.complete();
             exchange.hold();
             let connection = Rc::clone(exchange.connection());
-            connection.open_tunnel(Tunnel {
-                endpoint,
-                idle,
-                exchange,
-            });
+            if let Some(endpoint) = answer.response.into_body().into_upgraded() {
+                connection.open_tunnel(Tunnel {
+                    endpoint,
+                    idle,
+                    exchange,
+                });
+            }
             return head.map(|()| ResponseBody::none());
         }
         Body::Relayed(relay) => relay,

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::copy::both_ways;
 use super::exchange::Exchange;
+use crate::upstream::Upgraded;
 
 /// An upgrade that was agreed on.
 pub(super) struct Tunnel {
     /// The endpoint's end.
-    pub(super) endpoint: OnUpgrade,
+    pub(super) endpoint: Upgraded,
     /// How long it may stay without a byte either way.
     pub(super) idle: Duration,
     /// The request, open until the tunnel is.
@@ -23,14 +22,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Copies between the client's end and the endpoint's until both sides are done, one is broken, or nothing moves.
     pub(super) async fn run(self, client: impl AsyncRead + AsyncWrite + Unpin) {
-        let endpoint = match self.endpoint.await {
-            Ok(endpoint) => endpoint,
-            Err(error) => {
-                debug!(%error, "an upgrade was not carried out");
-                return;
-            }
-        };
-        match both_ways(client, TokioIo::new(endpoint), self.idle).await {
+        match both_ways(client, self.endpoint, self.idle).await {
             Ok((up, down)) => {
                 debug!(up, down, "a tunnel ended");
                 self.exchange.carried(up, down);

@@ -362,6 +362,11 @@ impl RequestBody {
             done: true,
         }
     }
+
+    /// What is sent by it, if anything.
+    pub fn upload(&self) -> Option<&Upload> {
+        self.upload.as_deref()
+    }
 }
 
 impl Body for RequestBody {

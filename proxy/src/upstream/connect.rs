@@ -1,27 +1,28 @@
-//! A new connection to an endpoint: opened within its time, TLS included, judged when that fails, driven by tasks of its own until it
-//! closes.
+//! A new connection to an endpoint: opened within its time, TLS included, judged when that fails. Where requests share it, it is driven by
+//! tasks of its own until it closes; so is the end of a request that outlives its response.
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::errno::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tenbin_model::UpstreamProtocol;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tracing::debug;
 
+use super::exclusive::Exclusive;
 use super::multiplex::Multiplex;
-use super::pool::Exclusive;
+use super::pool::Pool;
 use super::socket::{Slot, Socket, Stream};
 use crate::clock::Clock;
 use crate::limits;
@@ -107,21 +108,36 @@ async fn socket(endpoint: &Endpoint) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// HTTP/1.1 over a connection: one request at a time.
-#[expect(clippy::disallowed_methods, reason = "a connection needs somebody to drive it")]
-pub(super) async fn exclusive(socket: Socket) -> Result<Exclusive, Failure> {
-    let read = socket.read();
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(limits::MAX_BUFFER)
-        .handshake::<_, RequestBody>(TokioIo::new(socket))
-        .await
-        .map_err(|_| Failure::Connect)?;
+/// Sends the rest of a request whose response has ended, for as long as it moves; the connection is free after that.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody waits for a request any more whose response has ended"
+)]
+pub(super) fn send_rest(pool: Pool, endpoint: Arc<Endpoint>, mut connection: Box<Exclusive>, clock: Clock) {
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            debug!(%error, "a connection to an endpoint ended");
+        if is_sent(&mut connection, clock).await {
+            pool.shelve(&endpoint, connection, clock.now());
         }
     });
-    Ok(Exclusive { sender, read })
+}
+
+/// Waits until all of a request was sent; false if it broke off or stood still for too long, by the client's doing or the endpoint's.
+async fn is_sent(connection: &mut Exclusive, clock: Clock) -> bool {
+    let Some(due) = connection.due() else { return false };
+    let mut timer = pin!(sleep_until(clock.at(due)));
+    poll_fn(|cx| {
+        if let Poll::Ready(sent) = connection.poll_send(cx) {
+            return Poll::Ready(sent.is_ok());
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            match connection.due() {
+                Some(due) if clock.now() < due => timer.as_mut().reset(clock.at(due)),
+                _ => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
 }
 
 /// HTTP/2 over a connection: many requests at a time.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tenbin_model::UpstreamProtocol;
 use tokio::time::timeout;
 
-use super::connect::{dial, exclusive, multiplexed};
+use super::connect::{dial, multiplexed};
+use super::exclusive::Exclusive;
 use super::pool::{Lease, Pool, Via};
 use super::socket::{Slot, Socket};
 use crate::clock::Clock;
@@ -56,7 +57,7 @@ impl To<'_> {
 
     async fn exclusive(self) -> Result<Lease, Failure> {
         let socket = self.bare().await?;
-        Ok(self.lease(Via::Http1(exclusive(socket).await?), false))
+        Ok(self.lease(Via::Http1(Exclusive::new(socket)), false))
     }
 
     /// Of many requests that need a connection at once, one opens it, the others wait for that.
@@ -133,7 +134,7 @@ impl To<'_> {
             let same = |endpoint: &Endpoint| self.cluster.has(endpoint);
             self.pool.close_one(same)
         };
-        // It is closed by a task of its own: the caller looks again soon.
+        // One that was shared is closed by a task of its own: the caller looks again soon.
         if gives { self.try_slot() } else { None }
     }
 

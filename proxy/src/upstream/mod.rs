@@ -2,15 +2,22 @@
 //! them. Which endpoint to connect to is decided elsewhere.
 
 mod connect;
+mod download;
+mod exclusive;
 mod lease;
 mod multiplex;
+mod outgoing;
 mod pool;
 mod send;
 mod socket;
+mod upgraded;
 
 pub(crate) use connect::keepalive;
+pub use download::Download;
+pub use exclusive::Broken;
 pub use lease::To;
 pub use multiplex::{MAX_STREAMS, MAX_UNUSED_TIME};
 pub use pool::{Lease, MAX_IDLE, MAX_IDLE_TIME, Pool};
-pub use send::{Delivered, Undelivered, send};
+pub use send::{Undelivered, send};
 pub use socket::Socket;
+pub use upgraded::Upgraded;

@@ -4,15 +4,16 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
 use tenbin_balance::Time;
 
+use super::connect;
+use super::exclusive::Exclusive;
 use super::multiplex::{Multiplex, Opening, Ticket};
-use crate::serve::RequestBody;
+use crate::clock::Clock;
 use crate::serve::error::Failure;
 use crate::state::{Endpoint, EndpointStats, count};
 
@@ -20,6 +21,8 @@ use crate::state::{Endpoint, EndpointStats, count};
 pub const MAX_IDLE: usize = 256;
 /// How long a connection is kept idle: shorter than the shortest usual limit of servers (5 s in Node.js), so that we close first.
 pub const MAX_IDLE_TIME: Duration = Duration::from_secs(4);
+/// After how long without a request a connection keeps no memory for its next one.
+const LEAN_AFTER: Duration = Duration::from_secs(1);
 
 /// A request's way to an endpoint.
 #[derive(Debug)]
@@ -32,27 +35,15 @@ pub struct Lease {
 
 #[derive(Debug)]
 pub(super) enum Via {
-    Http1(Exclusive),
+    /// For itself.
+    Http1(Box<Exclusive>),
+    /// Beside others.
     Http2(Ticket),
 }
 
-/// A connection that one request has for itself.
-#[derive(Debug)]
-pub(super) struct Exclusive {
-    pub(super) sender: SendRequest<RequestBody>,
-    pub(super) read: Arc<AtomicU64>,
-}
-
-impl Exclusive {
-    /// Bytes that came over it.
-    pub(super) fn read(&self) -> u64 {
-        self.read.load(Relaxed)
-    }
-}
-
-/// The connections.
-#[derive(Debug, Default)]
-pub struct Pool(RefCell<HashMap<*const Endpoint, Shelf>>);
+/// The connections. A copy is the same pool.
+#[derive(Clone, Debug, Default)]
+pub struct Pool(Rc<RefCell<HashMap<*const Endpoint, Shelf>>>);
 
 /// The connections to one endpoint.
 #[derive(Debug)]
@@ -70,13 +61,13 @@ struct Shelf {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Exclusive,
+    connection: Box<Exclusive>,
     since: Time,
 }
 
 impl Idle {
-    fn is_fresh(&self, now: Time) -> bool {
-        !self.connection.sender.is_closed() && now.since(self.since) < MAX_IDLE_TIME
+    fn is_fresh(&mut self, now: Time) -> bool {
+        now.since(self.since) < MAX_IDLE_TIME && self.connection.is_at_rest()
     }
 }
 
@@ -128,17 +119,24 @@ impl Pool {
         })
     }
 
-    /// Takes back the way of a request whose response was read to its end.
-    pub fn put(&self, lease: Lease, now: Time) {
-        let connection = match lease.via {
-            Via::Http1(connection) => connection,
-            Via::Http2(ticket) => return ticket.ended(now),
-        };
+    /// Takes back the way of a request whose response was read to its end, at once or when the rest of the request was sent.
+    pub fn put(&self, lease: Lease, clock: Clock) {
+        match lease.via {
+            Via::Http1(connection) if connection.is_sending() => {
+                connect::send_rest(self.clone(), lease.endpoint, connection, clock);
+            }
+            Via::Http1(connection) => self.shelve(&lease.endpoint, connection, clock.now()),
+            Via::Http2(ticket) => ticket.ended(clock.now()),
+        }
+    }
+
+    /// Keeps a connection for later requests, if it may be.
+    pub(super) fn shelve(&self, endpoint: &Arc<Endpoint>, mut connection: Box<Exclusive>, now: Time) {
         // Requests that wait for a connection are on any worker: they have to open their own.
-        if connection.sender.is_closed() || !lease.endpoint.stats.line.is_empty() {
+        if !connection.come_to_rest() || !endpoint.stats.line.is_empty() {
             return;
         }
-        self.on_shelf(&lease.endpoint, |shelf| {
+        self.on_shelf(endpoint, |shelf| {
             if shelf.idle.len() >= MAX_IDLE {
                 shelf.idle.remove(0);
             }
@@ -200,7 +198,12 @@ impl Pool {
                 .endpoint
                 .upgrade()
                 .is_some_and(|endpoint| !endpoint.stats.line.is_empty());
-            shelf.idle.retain(|idle| !wanted && idle.is_fresh(now));
+            shelf.idle.retain_mut(|idle| {
+                if now.since(idle.since) >= LEAN_AFTER {
+                    idle.connection.shrink();
+                }
+                !wanted && idle.is_fresh(now)
+            });
             shelf.shared.retain(|shared| shared.is_good() && !shared.is_stale(now));
             let unused = shelf.shared.iter().filter(|shared| shared.is_idle()).count();
             shelf.count(shelf.idle.len() + unused);
@@ -220,17 +223,12 @@ impl Pool {
 }
 
 impl Shelf {
-    fn take_idle(&mut self, now: Time) -> Option<Exclusive> {
-        let mut at = self.idle.len();
-        while at > 0 {
-            at -= 1;
-            let idle = self.idle.get(at)?;
-            if !idle.is_fresh(now) {
-                self.idle.remove(at);
-            } else if idle.connection.sender.is_ready() {
-                return Some(self.idle.remove(at).connection);
+    fn take_idle(&mut self, now: Time) -> Option<Box<Exclusive>> {
+        while let Some(mut idle) = self.idle.pop() {
+            if idle.is_fresh(now) {
+                idle.connection.wake();
+                return Some(idle.connection);
             }
-            // Otherwise it is still busy with the end of its last exchange, and good for a later request.
         }
         None
     }

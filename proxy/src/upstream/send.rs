@@ -1,24 +1,20 @@
 //! One request over one connection: sent, waited for, and judged when no response comes. Which connection, and what to do about a
 //! failure, is decided by the caller; here it is only said whether anything of it was sent.
 
-use http::{Request, Response, Version};
+use std::future::poll_fn;
+
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::Error;
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use tenbin_http1::BodyReader;
 use tracing::debug;
 
+use super::download::Download;
+use super::exclusive::{Broken, Exclusive, LIMITS};
+use super::multiplex::Ticket;
 use super::pool::{Lease, Via};
 use crate::serve::error::Failure;
 use crate::serve::{Parcel, Patience, RequestBody, Upload};
-
-/// A response's head came.
-#[derive(Debug)]
-pub struct Delivered {
-    /// The response; its body is still on its way.
-    pub response: Response<Incoming>,
-    /// The connection, to be put back when the body was read.
-    pub lease: Lease,
-}
 
 /// No response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +37,8 @@ impl Undelivered {
     }
 }
 
-/// Sends a request and waits for the head of its response. With `keep`, it may be sent again.
+/// Sends a request and waits for the head of its response; informational ones before it are told to `interim` (none come over HTTP/2). With
+/// `keep`, it may be sent again.
 ///
 /// # Errors
 /// Whatever kept the response from coming.
@@ -50,81 +47,119 @@ pub async fn send(
     parcel: &mut Parcel,
     keep: bool,
     patience: &Patience,
-) -> Result<Delivered, Undelivered> {
-    let Some(request) = parcel.request(&lease.endpoint, keep) else {
-        // It was sent before and was not to be sent again.
-        return Err(Undelivered::sent(Failure::Closed, false));
-    };
-    let read_before = match &lease.via {
-        Via::Http1(connection) => connection.read(),
-        Via::Http2(_) => 0,
-    };
-    let outcome = match &mut lease.via {
-        Via::Http1(connection) => patience.head(connection.sender.try_send_request(request)).await,
-        Via::Http2(ticket) => patience.head(ticket.sender().try_send_request(request)).await,
-    };
-    match outcome {
-        Ok(Ok(mut response)) => {
-            if let Via::Http2(ticket) = &lease.via {
-                *response.version_mut() = Version::HTTP_11;
-                ticket.connection().heard();
-            }
-            Ok(Delivered { response, lease })
+    interim: &mut dyn FnMut(StatusCode, HeaderMap),
+) -> Result<Response<Download>, Undelivered> {
+    let reused = lease.reused;
+    match &mut lease.via {
+        Via::Http1(connection) => {
+            let response = over_http1(connection, reused, parcel, keep, patience, interim).await?;
+            Ok(response.map(|reader| Download::http1(reader, lease)))
         }
-        Ok(Err(error)) => Err(judge(error, parcel, &lease, read_before)),
-        Err(failure) => Err(Undelivered::sent(failure, false)),
+        Via::Http2(ticket) => {
+            let Some(request) = parcel.request(&lease.endpoint, keep) else {
+                return Err(spent());
+            };
+            match patience.head(ticket.sender().try_send_request(request)).await {
+                Ok(Ok(mut response)) => {
+                    *response.version_mut() = Version::HTTP_11;
+                    ticket.connection().heard();
+                    Ok(response.map(|incoming| Download::http2(incoming, lease)))
+                }
+                Ok(Err(error)) => Err(judge_http2(error, ticket, reused, parcel)),
+                Err(failure) => Err(Undelivered::sent(failure, false)),
+            }
+        }
     }
 }
 
-fn judge(
-    mut error: TrySendError<Request<RequestBody>>,
-    parcel: &mut Parcel,
-    lease: &Lease,
-    read_before: u64,
-) -> Undelivered {
-    if let Some(unsent) = error.take_message() {
-        parcel.take_back(unsent);
-        if let Via::Http2(ticket) = &lease.via {
-            ticket.connection().retire();
-        }
-        return Undelivered {
-            // A connection that closes at once is as good as none.
-            failure: if lease.reused {
-                Failure::Closed
-            } else {
-                Failure::Connect
-            },
-            unsent: true,
-            stale: lease.reused,
-        };
+/// It was sent before and was not to be sent again.
+fn spent() -> Undelivered {
+    Undelivered::sent(Failure::Closed, false)
+}
+
+/// Nothing of a request was sent. A connection that closes at once is as good as none.
+fn unsent(reused: bool) -> Undelivered {
+    Undelivered {
+        failure: if reused { Failure::Closed } else { Failure::Connect },
+        unsent: true,
+        stale: reused,
     }
-    let error = error.into_error();
-    debug!(%error, reused = lease.reused, "no response");
+}
+
+async fn over_http1(
+    connection: &mut Exclusive,
+    reused: bool,
+    parcel: &mut Parcel,
+    keep: bool,
+    patience: &Patience,
+    interim: &mut dyn FnMut(StatusCode, HeaderMap),
+) -> Result<Response<BodyReader>, Undelivered> {
+    let Some((head, body)) = parcel.once_more() else {
+        return Err(spent());
+    };
+    connection.begin(head, body);
+    let came = poll_fn(|cx| connection.poll_head(&head.method, interim, cx));
+    let outcome = patience.head(came).await;
+    if !keep && !matches!(outcome, Ok(Err(Broken::Unsent(_)))) {
+        parcel.spend();
+    }
+    let head = match outcome {
+        Ok(Ok(head)) => head,
+        Ok(Err(broken)) => return Err(judge_http1(&broken, connection, reused, parcel)),
+        Err(failure) => return Err(Undelivered::sent(failure, false)),
+    };
+    if head.response.status() == StatusCode::SWITCHING_PROTOCOLS && connection.is_sending() {
+        // The rest of the request would be taken for the other protocol (RFC 9110 §7.8).
+        return Err(Undelivered::sent(Failure::Protocol, false));
+    }
+    let mut response = head.response.map(|()| BodyReader::new(head.body, &LIMITS));
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response)
+}
+
+fn judge_http1(broken: &Broken, connection: &Exclusive, reused: bool, parcel: &Parcel) -> Undelivered {
+    debug!(%broken, reused, "no response");
     if let Some(cut) = parcel.upload().and_then(Upload::cut) {
         return Undelivered::sent(cut, false);
     }
-    match &lease.via {
-        Via::Http1(_) if error.is_user() => Undelivered::sent(Failure::ClientGone, false),
-        Via::Http1(_) if error.is_parse() => Undelivered::sent(Failure::Protocol, false),
-        Via::Http1(connection) if connection.read() == read_before => Undelivered::sent(Failure::Closed, lease.reused),
+    match broken {
+        Broken::Unsent(_) => unsent(reused),
+        Broken::Request(_) | Broken::Length => Undelivered::sent(Failure::ClientGone, false),
+        Broken::Malformed(_) | Broken::Interim => Undelivered::sent(Failure::Protocol, false),
         // Some of a response came: nobody knows what it would have said.
-        Via::Http1(_) => Undelivered::sent(Failure::HeadBroken, false),
-        Via::Http2(ticket) => {
-            let (failure, is_over) = judge_http2(&error);
-            if is_over {
-                ticket.connection().retire();
-            }
-            Undelivered {
-                failure,
-                unsent: failure == Failure::Refused,
-                stale: lease.reused && failure == Failure::Closed,
-            }
-        }
+        _ if connection.has_heard() => Undelivered::sent(Failure::HeadBroken, false),
+        _ => Undelivered::sent(Failure::Closed, reused),
+    }
+}
+
+fn judge_http2(
+    mut error: TrySendError<Request<RequestBody>>,
+    ticket: &Ticket,
+    reused: bool,
+    parcel: &Parcel,
+) -> Undelivered {
+    if error.take_message().is_some() {
+        ticket.connection().retire();
+        return unsent(reused);
+    }
+    let error = error.into_error();
+    debug!(%error, reused, "no response");
+    if let Some(cut) = parcel.upload().and_then(Upload::cut) {
+        return Undelivered::sent(cut, false);
+    }
+    let (failure, is_over) = cause(&error);
+    if is_over {
+        ticket.connection().retire();
+    }
+    Undelivered {
+        failure,
+        unsent: failure == Failure::Refused,
+        stale: reused && failure == Failure::Closed,
     }
 }
 
 /// What an error of HTTP/2 says, and whether its connection takes no more requests.
-fn judge_http2(error: &Error) -> (Failure, bool) {
+fn cause(error: &Error) -> (Failure, bool) {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     match cause {
         Some(cause) if cause.is_remote() && cause.is_go_away() => (Failure::Refused, true),

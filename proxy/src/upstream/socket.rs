@@ -1,11 +1,11 @@
-//! A connection to an endpoint as HTTP takes it, cleartext or TLS: it counts what was read, so that others can tell "nothing came" from
-//! "something did", and is itself counted while it is open. No protocol here.
+//! A connection to an endpoint, cleartext or TLS: bytes both ways, counted as open while it lives, and able to say whether anything came
+//! while nobody read it. No protocol here.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -17,7 +17,8 @@ use crate::state::{Admission, EndpointStats};
 #[derive(Debug)]
 pub struct Socket {
     stream: Stream,
-    read: Arc<AtomicU64>,
+    /// Whether nothing is under way on it, so that its end is an orderly one.
+    at_rest: bool,
     _slot: Slot,
 }
 
@@ -57,28 +58,54 @@ impl Socket {
     pub(super) fn new(stream: Stream, slot: Slot) -> Self {
         Socket {
             stream,
-            read: Arc::default(),
+            at_rest: false,
             _slot: slot,
         }
     }
 
-    /// Bytes that were read, of what TLS protects.
-    pub(super) fn read(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.read)
+    /// Nothing is under way on it from now on, or something is.
+    pub(super) fn set_at_rest(&mut self, at_rest: bool) {
+        self.at_rest = at_rest;
+    }
+
+    /// Whether it is as one wants it between two requests: open, and nothing came that nobody asked for. Without a system call where
+    /// nothing came at all. Messages of TLS itself (session tickets) are taken in.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        match &mut self.stream {
+            Stream::Plain(stream) => {
+                matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Stream::Tls(stream) => {
+                let mut nobody = Context::from_waker(Waker::noop());
+                Pin::new(stream)
+                    .poll_read(&mut nobody, &mut ReadBuf::new(&mut byte))
+                    .is_pending()
+            }
+        }
+    }
+
+    /// Whether what was not written, as far as we know, cannot have reached anybody: TLS may have sent a part of it.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Plain(_))
+    }
+}
+
+impl Drop for Socket {
+    /// With TLS a peer cannot tell a bare end from one that somebody else made.
+    fn drop(&mut self) {
+        if let (true, Stream::Tls(stream)) = (self.at_rest, &mut self.stream) {
+            let _ = Pin::new(stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = match &mut self.stream {
+        match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
-        if let Poll::Ready(Ok(())) = polled {
-            self.read.fetch_add((buf.filled().len() - before) as u64, Relaxed);
         }
-        polled
     }
 }
 

@@ -197,7 +197,7 @@ async fn an_idle_connection_that_was_closed_is_not_used() {
     let proxy = Proxy::before(&[app.address]).await;
     let mut client = proxy.client().await;
     for _ in 0..20 {
-        // The close may be on its way still; a POST is safe then only because hyper gives it back unsent.
+        // The close may be on its way still; a POST would be answered with 502 then.
         assert_eq!(client.get("/").await.text(), "ok");
     }
     assert_eq!(app.connections(), 20);

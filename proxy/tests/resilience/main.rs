@@ -14,4 +14,5 @@ mod http2;
 mod limits;
 mod outcomes;
 mod retries;
+mod uploads;
 mod world;

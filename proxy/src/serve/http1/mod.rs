@@ -94,16 +94,13 @@ async fn serve(connection: &Rc<Connection>, wire: &Rc<Wire>, head: RequestHead) 
         method: request.method().clone(),
         version: request.version(),
     };
-    let expects =
-        body != Length::Exact(0) && to.version == Version::HTTP_11 && expect::is_expected(request.headers());
-    wire.begin(body, expects);
+    // HTTP/1.0 has no informational responses.
+    let hears = to.version == Version::HTTP_11;
+    let expects = hears && body != Length::Exact(0) && expect::is_expected(request.headers());
+    wire.begin(body, hears, expects);
     let incoming = Incoming::Http1(Http1Body::new(wire, &connection.worker));
     let informer = Informer::Http1(Rc::clone(wire));
-    let served = request::serve(
-        Rc::clone(connection),
-        informer.clone(),
-        request.map(|()| incoming),
-    );
+    let served = request::serve(Rc::clone(connection), informer.clone(), request.map(|()| incoming));
     let mut served = pin!(served);
     let answered = poll_fn(|cx| {
         if let Poll::Ready(response) = served.as_mut().poll(cx) {

@@ -130,7 +130,11 @@ impl<'a> Reply<'a> {
             match self.wire.poll_write(&self.data, self.after, cx) {
                 Poll::Ready(Ok(n)) => self.wrote(n),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut)),
-                Poll::Pending => return self.poll_stuck(cx),
+                Poll::Pending => {
+                    // A client may send all of its request before it reads.
+                    self.body.poll_request(cx);
+                    return self.poll_stuck(cx);
+                }
             }
         }
     }

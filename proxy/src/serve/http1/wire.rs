@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -45,10 +45,10 @@ pub(super) struct Inner {
     /// Whether somebody may still read the body.
     wanted: bool,
     pub(super) out: BytesMut,
-    /// Whether the response began.
-    responding: bool,
+    /// Whether informational responses may be written: until the response begins.
+    hears: bool,
     /// What holds the body back.
-    held: Option<Arc<Said>>,
+    held: Option<Rc<Said>>,
     /// Who drives the connection, while somebody else reads the body.
     waker: Option<Waker>,
 }
@@ -75,7 +75,7 @@ impl Wire {
             expects: false,
             wanted: false,
             out: BytesMut::new(),
-            responding: false,
+            hears: false,
             held: None,
             waker: None,
         }))
@@ -119,19 +119,20 @@ impl Wire {
         !self.0.borrow().ahead.is_empty()
     }
 
-    /// A request begins, with a body that ends like this; `expects` if its client waits to be told to go on with it.
-    pub(super) fn begin(&self, length: Length, expects: bool) {
+    /// A request begins, with a body that ends like this; `hears` if its client takes informational responses, `expects` if it waits for one
+    /// to go on with its body.
+    pub(super) fn begin(&self, length: Length, hears: bool, expects: bool) {
         let inner = &mut *self.0.borrow_mut();
         inner.body = BodyReader::new(length, &HEAD);
         inner.expects = expects;
         inner.wanted = !inner.body.is_end();
-        inner.responding = false;
+        inner.hears = hears;
     }
 
     /// The response begins: nothing goes before it any more. What its head is to be written to.
     pub(super) fn respond<T>(&self, head: impl FnOnce(&mut BytesMut) -> T) -> T {
         let inner = &mut *self.0.borrow_mut();
-        inner.responding = true;
+        inner.hears = false;
         head(&mut inner.out)
     }
 
@@ -139,7 +140,7 @@ impl Wire {
     pub(crate) fn tell(&self, status: StatusCode, headers: &HeaderMap) {
         let inner = &mut *self.0.borrow_mut();
         let before = inner.out.len();
-        if !inner.responding && before < MAX_INTERIM {
+        if inner.hears && before < MAX_INTERIM {
             tenbin_http1::write_interim(&mut inner.out, status, headers);
             if inner.out.len() > MAX_INTERIM {
                 inner.out.truncate(before);
@@ -155,12 +156,12 @@ impl Wire {
     }
 
     /// The body is held back until `said` says what is to become of it.
-    pub(crate) fn hold(&self, said: Option<Arc<Said>>) {
+    pub(crate) fn hold(&self, said: Option<Rc<Said>>) {
         self.0.borrow_mut().held = said;
     }
 
     /// The body is held back no more; what holds it, if anything still does.
-    pub(crate) fn release(&self) -> Option<Arc<Said>> {
+    pub(crate) fn release(&self) -> Option<Rc<Said>> {
         self.0.borrow_mut().held.take()
     }
 
@@ -300,7 +301,7 @@ impl Wire {
     }
 
     fn poll_out_before_response(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.borrow().responding {
+        if !self.0.borrow().hears {
             return Poll::Ready(Ok(()));
         }
         self.poll_out(cx)

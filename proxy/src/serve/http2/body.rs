@@ -130,6 +130,8 @@ impl Sending<'_> {
                 Poll::Ready(_) => return Poll::Ready(Err(Stop::Gone)),
                 Poll::Pending => {
                     self.held = Some(held);
+                    // A client may send all of its request before it reads.
+                    self.body.poll_request(cx);
                     ready!(self.stall.poll(None, cx));
                     return Poll::Ready(Err(Stop::Idle));
                 }

@@ -1,12 +1,12 @@
 //! Informational responses on their way to the client of one stream, and what holds its body back until one is sent. Whoever learns of
 //! them puts them here; the stream sends them, in order and before its response (RFC 9113 §8.1). What is worth telling is not decided here.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use futures::task::AtomicWaker;
 use h2::server::SendResponse;
 use http::{HeaderMap, Response, StatusCode};
 
@@ -19,10 +19,10 @@ const MAX: u8 = 16;
 /// What waits to be told to one client.
 #[derive(Default)]
 pub(in crate::serve) struct Notices {
-    state: Mutex<State>,
-    held: Mutex<Option<Arc<Said>>>,
+    state: RefCell<State>,
+    held: RefCell<Option<Rc<Said>>>,
     /// The stream.
-    waker: AtomicWaker,
+    waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -45,33 +45,39 @@ impl Notices {
             return;
         }
         strip(&mut headers);
-        let mut state = self.state();
+        let mut state = self.state.borrow_mut();
         if state.told < MAX {
             state.told += 1;
             state.waiting.push((status, headers));
-            drop(state);
-            self.waker.wake();
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
         }
     }
 
-    /// What holds the body back.
-    pub(in crate::serve) fn held(&self) -> MutexGuard<'_, Option<Arc<Said>>> {
-        lock(&self.held)
+    /// The body is held back until `said` says what is to become of it.
+    pub(in crate::serve) fn hold(&self, said: Option<Rc<Said>>) {
+        self.held.replace(said);
+    }
+
+    /// The body is held back no more; what holds it, if anything still does.
+    pub(in crate::serve) fn release(&self) -> Option<Rc<Said>> {
+        self.held.take()
     }
 
     /// Whoever waits with `waker` is woken when there is something to send.
     pub(super) fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
+        self.waker.replace(Some(waker.clone()));
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.state().waiting.is_empty()
+        self.state.borrow().waiting.is_empty()
     }
 
     /// Sends what waits, on a stream that is open and has no response yet.
     pub(super) fn send(&self, respond: &mut SendResponse<Bytes>) {
-        let waiting = std::mem::take(&mut self.state().waiting);
+        let waiting = std::mem::take(&mut self.state.borrow_mut().waiting);
         for (status, headers) in waiting {
             let mut notice = Response::new(());
             *notice.status_mut() = status;
@@ -81,14 +87,6 @@ impl Notices {
             }
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -107,7 +105,7 @@ mod tests {
         for _ in 0..100 {
             notices.tell(StatusCode::EARLY_HINTS, headers.clone());
         }
-        let state = notices.state();
+        let state = notices.state.borrow();
         assert_eq!(state.waiting.len(), usize::from(MAX));
         let (status, headers) = &state.waiting[0];
         assert_eq!((*status, headers.len()), (StatusCode::EARLY_HINTS, 1));

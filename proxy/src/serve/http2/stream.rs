@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -82,8 +81,8 @@ async fn served(
     request: Request<Incoming>,
     respond: &mut SendResponse<Bytes>,
 ) -> Option<Response<ResponseBody>> {
-    let notices = Arc::<Notices>::default();
-    let informer = Informer::Stream(Arc::clone(&notices));
+    let notices = Rc::<Notices>::default();
+    let informer = Informer::Stream(Rc::clone(&notices));
     let mut serving = pin!(request::serve(Rc::clone(connection), informer.clone(), request));
     poll_fn(|cx| {
         notices.register(cx.waker());
