@@ -217,8 +217,13 @@ async fn a_flood_of_informational_responses_is_no_answer() {
         })
         .await;
         let world = World::before(&[address]);
-        let got = crate::client::get(world.address).await;
-        assert_eq!(got.status, status.parse().ok());
+        let mut client = TcpStream::connect(world.address).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut got = String::new();
+        client.read_to_string(&mut got).await.unwrap();
+        assert_eq!(got.matches("HTTP/1.1 102").count(), 16, "{got}");
+        assert!(got.contains(&format!("\r\n\r\nHTTP/1.1 {status}")), "{got}");
         assert_eq!(world.codes().contains(&"UPE"), status == "502");
     }
 }
