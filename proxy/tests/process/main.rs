@@ -15,6 +15,8 @@ mod drain;
 mod failures;
 mod harness;
 mod http2;
+mod http2_floods;
+mod http2_streams;
 mod inside;
 mod keys;
 mod limits;
