@@ -55,6 +55,7 @@ async fn flood(proxy: &Inside, frames: u32, next: impl Fn(u32) -> Vec<u8>) -> Op
         }
     }
     let said = timeout(PATIENCE, said).await.expect("it ends").unwrap();
+    drop(write);
     proxy.await_no_connection().await;
     goaway(&said)
 }

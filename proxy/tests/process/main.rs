@@ -13,6 +13,7 @@ mod client;
 mod cookies;
 mod drain;
 mod failures;
+mod h2spec;
 mod harness;
 mod http2;
 mod http2_floods;
