@@ -81,6 +81,13 @@ pub const HELM: Module = Module {
     ldflags: "-X helm.sh/helm/v3/internal/version.version=v3.19.0",
     programs: &[("helm.sh/helm/v3/cmd/helm", "helm")],
 };
+/// The conformance tests of HTTP/2 servers.
+pub const H2SPEC: Module = Module {
+    name: "h2spec",
+    version: "v2.2.1+incompatible",
+    ldflags: "",
+    programs: &[("github.com/summerwind/h2spec/cmd/h2spec", "h2spec")],
+};
 /// The container runtime in the nodes. Version 2: Kubernetes 1.36 drops 1.x.
 pub const CONTAINERD: Module = Module {
     name: "containerd",
@@ -255,7 +262,9 @@ impl Module {
 mod tests {
     use super::*;
 
-    const ALL: [Module; 9] = [KUBERNETES, KUBECTL, KIND, ETCD, COREDNS, HELM, CONTAINERD, CNI, PAUSE];
+    const ALL: [Module; 10] = [
+        KUBERNETES, KUBECTL, KIND, ETCD, COREDNS, HELM, H2SPEC, CONTAINERD, CNI, PAUSE,
+    ];
 
     /// The pinned version of a module is the one that go.mod requires: else the name in the cache would lie.
     #[test]

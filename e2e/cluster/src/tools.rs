@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::Context;
-use crate::gomod::{HELM, KIND, KUBECTL, KUBERNETES, Module};
+use crate::gomod::{H2SPEC, HELM, KIND, KUBECTL, KUBERNETES, Module};
 use crate::run::{Run, which};
 
 /// The programs that drive a cluster.
@@ -56,6 +56,14 @@ fn kubectl(context: &Context) -> Result<PathBuf> {
 pub(crate) fn helm(context: &Context) -> Result<PathBuf> {
     let good = |text: &str| version(text).is_some_and(|version| matches!(version.0, 3 | 4));
     from_path(context, "helm", &["version", "--short"], good).map_or_else(|| build(context, HELM, "helm"), Ok)
+}
+
+/// h2spec, of the one version that is known to be right about our proxy.
+///
+/// # Errors
+/// Where it cannot be built.
+pub fn h2spec(context: &Context) -> Result<PathBuf> {
+    build(context, H2SPEC, "h2spec")
 }
 
 fn build(context: &Context, module: Module, program: &str) -> Result<PathBuf> {

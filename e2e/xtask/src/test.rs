@@ -12,7 +12,7 @@ use tenbin_cluster::interrupt::{self, Interrupted};
 use tenbin_cluster::kind::Cluster;
 use tenbin_cluster::run::{Run, Stream};
 use tenbin_cluster::say::span;
-use tenbin_cluster::{Context, charts, curl, diagnostics, down, envoy, images, kind, socketio};
+use tenbin_cluster::{Context, charts, curl, diagnostics, down, envoy, images, kind, socketio, tools};
 
 use crate::tests_counted::Counted;
 use crate::up::{self, Ground};
@@ -121,7 +121,8 @@ fn simple(context: &Context, stage: Stage, counted: &mut Counted) -> Result<()> 
         Stage::Deny => deny::check(context),
         Stage::Unit => {
             let args = ["test", "--workspace", "--no-fail-fast"];
-            shown(context, &args, &[], counted)
+            let h2spec = tools::h2spec(context)?.display().to_string();
+            shown(context, &args, &[("TENBIN_H2SPEC", h2spec)], counted)
         }
         Stage::Charts => charts::lint(context),
         Stage::E2e => bail!("end to end is not a simple stage"),

@@ -47,7 +47,6 @@ use self::wire::Wire;
 use super::connection::{Connection, rearm};
 use super::io::Counted;
 use crate::limits;
-use crate::state::Listener;
 
 /// The most open streams of a connection.
 const MAX_STREAMS: u32 = 250;
@@ -142,8 +141,9 @@ async fn drive(connection: &Rc<Connection>, mut http: Http, streams: Rc<Streams>
         pinger: Pinger::new(pings),
         streams,
         phase: Phase::Open,
+        looks: clock.now(),
     };
-    let mut timer = pin!(sleep_until(clock.at(driver.next_look(&connection.settings()))));
+    let mut timer = pin!(sleep_until(clock.at(driver.looks)));
     let mut closing = pin!(connection.worker.closing.notified());
     let mut woken_by_both = false;
     poll_fn(|cx| {
@@ -162,6 +162,9 @@ async fn drive(connection: &Rc<Connection>, mut http: Http, streams: Rc<Streams>
             }
             if driver.streams.take_unread() {
                 continue;
+            }
+            if driver.streams.stuck_until().is_some_and(|until| until < driver.looks) {
+                driver.rearm(timer.as_mut(), cx);
             }
             if !timer.is_elapsed() {
                 return Poll::Pending;
@@ -190,6 +193,8 @@ struct Driver<'a> {
     pinger: Pinger,
     streams: Rc<Streams>,
     phase: Phase,
+    /// When it looks at its time limits next.
+    looks: Time,
 }
 
 impl Driver<'_> {
@@ -269,19 +274,16 @@ impl Driver<'_> {
         }
     }
 
-    /// When to look next: no later than the earliest end of a time that may begin unseen.
-    fn next_look(&self, listener: &Listener) -> Time {
-        let now = self.connection.worker.clock.now();
+    /// Looks next no later than at the earliest end of a time that may begin unseen.
+    fn rearm(&mut self, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+        let connection = self.connection;
+        let clock = connection.worker.clock;
         let look = match self.phase {
-            Phase::Open => self.connection.next_look(listener),
-            Phase::Told(_) | Phase::Thrown(_) => now.plus(FAREWELL),
+            Phase::Open => connection.next_look(&connection.settings()),
+            Phase::Told(_) | Phase::Thrown(_) => clock.now().plus(FAREWELL),
         };
-        let stuck = self.streams.stuck_until().unwrap_or(now.plus(self.streams.patience()));
-        look.min(stuck).min(self.pinger.next_look(self.streams.heard()))
-    }
-
-    fn rearm(&self, timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
-        let look = self.next_look(&self.connection.settings());
-        rearm(timer, self.connection.worker.clock.at(look), cx);
+        let look = look.min(self.pinger.next_look(self.streams.heard()));
+        self.looks = self.streams.stuck_until().map_or(look, |until| look.min(until));
+        rearm(timer, clock.at(self.looks), cx);
     }
 }

@@ -47,3 +47,81 @@ impl Pinger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::sleep_until;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    /// Answers so many pings.
+    async fn client(mut io: DuplexStream, answers: usize) {
+        io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await
+            .unwrap();
+        let mut answered = 0;
+        let mut head = [0; 9];
+        while io.read_exact(&mut head).await.is_ok() {
+            let mut payload = vec![0; usize::from(head[2])];
+            io.read_exact(&mut payload).await.unwrap();
+            if head[3] == 6 && answered < answers {
+                answered += 1;
+                io.write_all(&[0, 0, 8, 6, 1, 0, 0, 0, 0]).await.unwrap();
+                io.write_all(&payload).await.unwrap();
+            }
+        }
+    }
+
+    /// How long a peer is taken to be there that answers so many pings, and says nothing else.
+    async fn lasts(answers: usize) -> Duration {
+        let clock = Clock::start();
+        let (ours, theirs) = duplex(1 << 10);
+        let watch = async {
+            let mut http: h2::server::Connection<_, Bytes> = h2::server::handshake(ours).await.unwrap();
+            let mut pinger = Pinger::new(http.ping_pong().unwrap());
+            let mut timer = pin!(sleep_until(clock.at(pinger.next_look(Time::default()))));
+            poll_fn(|cx| {
+                loop {
+                    assert!(pin!(http.accept()).poll(cx).is_pending());
+                    if timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    // Nothing is heard but the answers: by them alone it is there.
+                    let now = clock.now();
+                    let heard = Time::default();
+                    if pinger.is_gone(now, heard, cx) {
+                        return Poll::Ready(());
+                    }
+                    timer.as_mut().reset(clock.at(pinger.next_look(heard).max(now)));
+                }
+            })
+            .await;
+        };
+        tokio::select! {
+            () = watch => {}
+            () = client(theirs, answers) => unreachable!("it reads as long as there is anything"),
+        }
+        clock.now().since(Time::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_is_gone() {
+        let silent = lasts(0).await;
+        assert!(
+            (INTERVAL + TIMEOUT..INTERVAL + TIMEOUT + Duration::from_secs(1)).contains(&silent),
+            "{silent:?}"
+        );
+        let once = lasts(1).await;
+        assert!(
+            (INTERVAL + 2 * TIMEOUT..INTERVAL + 2 * TIMEOUT + Duration::from_secs(1)).contains(&once),
+            "{once:?}"
+        );
+    }
+}

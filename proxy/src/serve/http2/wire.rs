@@ -1,24 +1,53 @@
-//! The socket under HTTP/2: notes what comes and whether anything goes, and gives nothing more of a client that has spent all that it had.
+//! The socket under HTTP/2: notes what comes and whether anything goes, gives nothing more of a client that has spent all that it had, and
+//! reads on for a while after the end, so that what the client is still sending does not wipe out our last words (GOAWAY).
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::streams::Streams;
 use crate::serve::io::Counted;
+
+/// How long, and how much, a client is read from after the end.
+const LINGER: Duration = Duration::from_secs(1);
+const MOST_UNREAD: usize = 256 << 10;
 
 /// A watched socket.
 pub(super) struct Wire {
     io: Counted,
     streams: Rc<Streams>,
+    /// Until when it is read from, where our end was said, and how much of that is left.
+    lingers: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Wire {
     pub(super) fn new(io: Counted, streams: Rc<Streams>) -> Self {
-        Wire { io, streams }
+        Wire {
+            io,
+            streams,
+            lingers: None,
+        }
+    }
+
+    /// Reads and forgets; ready when the client is done, or has had its time.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (timer, left) = self
+            .lingers
+            .get_or_insert_with(|| (Box::pin(sleep(LINGER)), MOST_UNREAD));
+        let mut unread = [0; 4096];
+        while *left > 0 && timer.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut unread);
+            if ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
+                break;
+            }
+            *left = left.saturating_sub(buf.filled().len());
+        }
+        Poll::Ready(())
     }
 
     fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
@@ -67,6 +96,9 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.lingers.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }
