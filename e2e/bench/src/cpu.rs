@@ -138,7 +138,7 @@ fn head(options: &Options) -> anyhow::Result<String> {
         programs.push(format!("{tool} {}", proxy::version(Path::new(tool), flag)?));
     }
     Ok(format!(
-        "{}. {}. {} rounds of {} s each, medians.",
+        "{}. {}. Medians of {} × {} s.",
         crate::machine::describe(),
         programs.join(", "),
         options.rounds,
