@@ -1,11 +1,13 @@
 //! The benchmarks, one process for each: what they measure is in the module of their name, the numbers are printed as tables
 //! in Markdown. `cargo xtask bench` makes what they need. No number is judged here: budgets stand beside, people compare.
 
+mod client;
 mod cpu;
 mod latency;
 mod machine;
 mod operator;
 mod process;
+mod procfs;
 mod sockets;
 mod table;
 
@@ -28,10 +30,13 @@ enum Bench {
     Operator(operator::Options),
     /// From a write of an EndpointSlice to the first pick. Needs a cluster with Tenbin on it.
     Latency(latency::Options),
-    /// CPU per request of the proxy against nginx.
+    /// CPU per request, throughput, latency and memory of the proxy against nginx, HAProxy and Envoy.
     Cpu(cpu::Options),
     /// Memory of the proxy for each of many WebSockets.
     Sockets(sockets::Options),
+    /// What the benchmarks run as a client of a proxy, in a process of its own.
+    #[command(subcommand, hide = true)]
+    Client(client::Client),
 }
 
 fn main() -> ExitCode {
@@ -51,8 +56,13 @@ fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Operator(options) => runtime()?.block_on(operator::run(options)),
         Bench::Latency(options) => latency::run(&options),
-        Bench::Cpu(options) => runtime()?.block_on(cpu::run(&options)),
+        Bench::Cpu(options) => cpu::run(&options),
         Bench::Sockets(options) => runtime()?.block_on(sockets::run(&options)),
+        // It shares its core with what is behind the proxy: more threads would only switch.
+        Bench::Client(client) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(client::run(&client)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Programs that a benchmark runs on this machine, and what /proc says of them. What they are is not known here.
+//! Programs that a benchmark runs on this machine: started, waited for, measured with their children, ended. What they are is not
+//! known here, nor how /proc is read.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,8 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// Clock ticks per second in /proc, the same on every Linux that we run on.
-const TICKS: f64 = 100.0;
+use crate::procfs::{self, Times};
+
 /// How long a program may take to end when asked to.
 const END: Duration = Duration::from_secs(10);
 /// How long an answer over HTTP may take.
@@ -62,29 +63,56 @@ impl Process {
         }
     }
 
+    /// Waits until something accepts connections at `address`.
+    pub(crate) fn listens(&mut self, address: SocketAddr, limit: Duration) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while let Err(error) = std::net::TcpStream::connect_timeout(&address, ANSWER) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended ({status}) before it listened:\n{}", self.name, self.said());
+            }
+            let late = || format!("{} not ready within {limit:?}; it says:\n{}", self.name, self.said());
+            ensure!(began.elapsed() < limit, "{}: {error}", late());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// CPU time so far in seconds, user and system, of the program and its children.
     pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
+        let Times { user, system } = self.times()?;
+        Ok(user + system)
+    }
+
+    /// The same, apart.
+    pub(crate) fn times(&self) -> anyhow::Result<Times> {
         let id = self.child.id();
-        let stat = |pid: &str| stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
-        let own = stat(&id.to_string()).with_context(|| format!("{} is gone; it said:\n{}", self.name, self.said()))?;
-        let all = fs::read_dir("/proc")?
-            .flatten()
-            .filter_map(|entry| stat(entry.file_name().to_str()?));
-        Ok(own.seconds
-            + all
-                .filter(|process| process.parent == id)
-                .map(|process| process.seconds)
-                .sum::<f64>())
+        let own = procfs::times(id).with_context(|| self.gone())?;
+        let children = procfs::children(id)?.into_iter().filter_map(procfs::times);
+        Ok(children.fold(own, |sum, times| sum + times))
+    }
+
+    /// The same in sum, to the nanosecond, without threads that have ended.
+    pub(crate) fn exact_cpu(&self) -> anyhow::Result<f64> {
+        let id = self.child.id();
+        let own = procfs::exact(id).with_context(|| self.gone())?;
+        let children = procfs::children(id)?.into_iter().filter_map(procfs::exact);
+        Ok(own + children.sum::<f64>())
     }
 
     /// A field of /proc/PID/status in bytes: `VmRSS` is what is resident, `VmHWM` the most that ever was.
     pub(crate) fn memory(&self, field: &str) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-        Ok(1024.0 * kib.with_context(|| format!("no {field} of {}; it said:\n{}", self.name, self.said()))?)
+        procfs::status(self.child.id(), field).with_context(|| format!("no {field}: {}", self.gone()))
+    }
+
+    /// The same of the largest of the program and its children: a master counts as little beside its worker, whose pages it shares.
+    pub(crate) fn largest(&self, field: &str) -> anyhow::Result<f64> {
+        let children = procfs::children(self.child.id())?;
+        let theirs = children.into_iter().filter_map(|id| procfs::status(id, field));
+        Ok(theirs.fold(self.memory(field)?, f64::max))
+    }
+
+    fn gone(&self) -> String {
+        format!("{} is gone; it said:\n{}", self.name, self.said())
     }
 
     /// Ends it with a signal, SIGTERM or SIGKILL, and waits for its end.
@@ -120,36 +148,6 @@ impl Drop for Process {
     }
 }
 
-struct Stat {
-    parent: u32,
-    seconds: f64,
-}
-
-/// Reads /proc/PID/stat; the name in brackets may hold anything.
-fn stat(text: &str) -> Option<Stat> {
-    let (_, rest) = text.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split(' ').collect();
-    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    Some(Stat {
-        parent: fields.get(1)?.parse().ok()?,
-        seconds: (ticks(11)? + ticks(12)?) / TICKS,
-    })
-}
-
-/// CPU time so far in seconds that a core of this machine gave to anybody.
-pub(crate) fn core_time(core: &str) -> anyhow::Result<f64> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("cpu")?.strip_prefix(core)?.strip_prefix(' '));
-    let fields = line
-        .with_context(|| format!("/proc/stat knows no CPU {core}"))?
-        .split(' ');
-    // user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
-    let busy = fields.take(8).enumerate().filter(|(at, _)| ![3, 4].contains(at));
-    Ok(busy.filter_map(|(_, ticks)| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS)
-}
-
 /// An address of this machine at which nobody listens now.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
@@ -178,14 +176,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_whatever_the_program_is_called() {
-        let text = "7 (a) b) S 5 7 7 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 1 0 1 1 1";
-        let stat = stat(text).unwrap();
-        assert_eq!((stat.parent, stat.seconds), (5, 2.0));
-        assert!(super::stat("7 (a)").is_none());
-    }
-
-    #[test]
     fn a_process_is_watched_and_ended() {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
@@ -193,6 +183,8 @@ mod tests {
         let mut process = Process::start("sleeper", command, dir.path().join("log")).unwrap();
         assert!(process.memory("VmRSS").unwrap() > 0.0);
         assert!(process.cpu().unwrap() < 5.0);
+        assert!(process.exact_cpu().unwrap() > 0.0);
+        assert!(process.largest("VmHWM").unwrap() >= process.memory("VmHWM").unwrap());
         process.end(Signal::SIGKILL).unwrap();
         assert!(process.cpu().is_err());
     }

@@ -32,14 +32,17 @@ impl Samples {
         self.quantile(0.5)
     }
 
-    /// The smallest.
-    pub(crate) fn min(&self) -> f64 {
-        self.quantile(0.0)
-    }
-
     /// The largest.
     pub(crate) fn max(&self) -> f64 {
         self.quantile(1.0)
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(samples: I) -> Self {
+        let mut all: Vec<f64> = samples.into_iter().collect();
+        all.sort_by(f64::total_cmp);
+        Samples(all)
     }
 }
 
@@ -117,6 +120,8 @@ mod tests {
         let mut samples = Samples::default();
         assert!(samples.median().is_nan());
         (1..=100).rev().for_each(|n| samples.add(f64::from(n)));
+        let at_once: Samples = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(at_once.0, samples.0);
         let found = [0.0, 0.5, 0.99, 1.0].map(|q| samples.quantile(q));
         assert_eq!(found, [1.0, 50.0, 99.0, 100.0]);
     }

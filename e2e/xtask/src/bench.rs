@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tenbin_cluster::images::{Binaries, cargo};
 use tenbin_cluster::interrupt::{self, Interrupted};
 use tenbin_cluster::kind::Cluster;
 use tenbin_cluster::run::{Run, which};
 use tenbin_cluster::say::span;
-use tenbin_cluster::{Context, charts, down, images, kind, own_daemon};
+use tenbin_cluster::{Context, charts, down, envoy, images, kind, own_daemon};
 
 use crate::test::environment;
 use crate::up;
@@ -30,15 +30,58 @@ pub(crate) enum Bench {
     Operator,
     /// From endpoint event to first pick.
     Latency,
-    /// CPU per request of the proxy against nginx.
+    /// CPU per request, throughput, latency and memory of the proxy against nginx, HAProxy and Envoy.
     Cpu,
     /// Memory of the proxy for each of 10,000 WebSockets.
     Sockets,
 }
 
+/// What is passed on to `cpu`, which judges it.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Cpu {
+    /// Of `cpu`: only these rows, as h1-1k,tls.
+    #[arg(long, value_name = "ROW,…")]
+    rows: Option<String>,
+    /// Of `cpu`: only these proxies, as tenbin,nginx.
+    #[arg(long, value_name = "PROXY,…")]
+    proxies: Option<String>,
+    /// Of `cpu`: rounds of each row.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Of `cpu`: seconds for each proxy in a round.
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Of `cpu`: the page whose tables are replaced, from the workspace's root: docs/performance.md.
+    #[arg(long, value_name = "PAGE")]
+    write: Option<String>,
+}
+
+impl Cpu {
+    /// As the benchmark's command line wants it.
+    fn args(&self) -> Vec<String> {
+        let given = [
+            ("--rows", self.rows.clone()),
+            ("--proxies", self.proxies.clone()),
+            ("--rounds", self.rounds.map(|rounds| rounds.to_string())),
+            ("--seconds", self.seconds.map(|seconds| seconds.to_string())),
+            ("--write", self.write.clone()),
+        ];
+        let pairs = given
+            .into_iter()
+            .filter_map(|(name, value)| Some([name.to_owned(), value?]));
+        pairs.flatten().collect()
+    }
+}
+
 /// Runs the one asked for, or all; the others run also after one has failed.
-pub(crate) fn everything(context: &Context, only: Option<Bench>, way: &Way) -> Result<()> {
+pub(crate) fn everything(context: &Context, only: Option<Bench>, asked: &Cpu, way: &Way) -> Result<()> {
     let wanted = |bench: Bench| only.is_none_or(|only| only == bench);
+    let args = asked.args();
+    ensure!(
+        wanted(Bench::Cpu) || args.is_empty(),
+        "{} is for `cpu`, which is not run",
+        args.join(" ")
+    );
     let say = &context.say;
     let _alone = context.cache.lock("lock-test", say)?;
     let binaries = say.stage("Release binaries", || images::binaries(context))?;
@@ -48,7 +91,7 @@ pub(crate) fn everything(context: &Context, only: Option<Bench>, way: &Way) -> R
     })?;
     let mut failures = Vec::new();
     if wanted(Bench::Cpu) {
-        failures.extend(say.stage("CPU per request", || cpu(context, &binaries)).err());
+        failures.extend(say.stage("CPU per request", || cpu(context, &binaries, &args)).err());
     }
     if wanted(Bench::Sockets) && !interrupt::requested() {
         failures.extend(say.stage("WebSockets", || sockets(context, &binaries)).err());
@@ -67,28 +110,40 @@ pub(crate) fn everything(context: &Context, only: Option<Bench>, way: &Way) -> R
     Ok(())
 }
 
-fn cpu(context: &Context, binaries: &Binaries) -> Result<()> {
-    if !["nginx", "wrk", "taskset"]
-        .into_iter()
-        .all(|program| which(program).is_some())
-    {
-        own_daemon::install(&context.say, &["nginx", "wrk", "util-linux"])?;
+fn cpu(context: &Context, binaries: &Binaries, args: &[String]) -> Result<()> {
+    let programs = [
+        ("nginx", "nginx"),
+        ("haproxy", "haproxy"),
+        ("wrk", "wrk"),
+        ("h2load", "nghttp2-client"),
+        ("taskset", "util-linux"),
+    ];
+    let missing = programs.into_iter().filter(|(program, _)| which(program).is_none());
+    let packages: Vec<&str> = missing.map(|(_, package)| package).collect();
+    if !packages.is_empty() {
+        own_daemon::install(&context.say, &packages)?;
     }
-    let proxy = binaries.path("tenbin-proxy")?.display().to_string();
-    run(context, "cpu", &[("TENBIN_PROXY_BINARY", proxy)])
+    let path = |name: &str| anyhow::Ok(binaries.path(name)?.display().to_string());
+    let env = [
+        ("TENBIN_PROXY_BINARY", path("tenbin-proxy")?),
+        ("TENBIN_DEMO_BINARY", path("tenbin-demo")?),
+        ("TENBIN_ENVOY_BINARY", envoy::program(context)?.display().to_string()),
+    ];
+    run(context, "cpu", args, &env)
 }
 
 fn sockets(context: &Context, binaries: &Binaries) -> Result<()> {
     let path = |name: &str| anyhow::Ok(binaries.path(name)?.display().to_string());
     let (proxy, demo) = (path("tenbin-proxy")?, path("tenbin-demo")?);
     let env = [("TENBIN_PROXY_BINARY", proxy), ("TENBIN_DEMO_BINARY", demo)];
-    run(context, "sockets", &env)
+    run(context, "sockets", &[], &env)
 }
 
 /// Runs one benchmark and shows what it says.
-fn run(context: &Context, bench: &str, env: &[(&str, String)]) -> Result<()> {
+fn run(context: &Context, bench: &str, args: &[String], env: &[(&str, String)]) -> Result<()> {
     let mut run = Run::new(cargo())
         .args(["run", "--release", "--quiet", "-p", "tenbin-bench", "--", bench])
+        .args(args)
         .dir(&context.root)
         .limit(LIMIT);
     for (name, value) in env {
@@ -107,10 +162,10 @@ fn on_fresh_cluster(context: &Context, way: &Way, binaries: &Binaries, benches: 
         Ok((cluster, env)) => {
             for bench in benches {
                 let result = match bench {
-                    Bench::Latency => say.stage("Endpoint event to first pick", || run(context, "latency", &env)),
+                    Bench::Latency => say.stage("Endpoint event to first pick", || run(context, "latency", &[], &env)),
                     _ => say
                         .stage("Controllers away", || controllers_away(&cluster))
-                        .and_then(|()| say.stage("Operator", || run(context, "operator", &env))),
+                        .and_then(|()| say.stage("Operator", || run(context, "operator", &[], &env))),
                 };
                 failures.extend(result.err());
             }
@@ -196,5 +251,21 @@ fn gone(cluster: &Cluster, namespace: &str, labels: &str) -> Result<()> {
             bail!("still there after {}: {}", span(GONE), pods.replace('\n', ", "));
         }
         std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_said_is_passed_on() {
+        assert!(Cpu::default().args().is_empty());
+        let asked = Cpu {
+            rows: Some("h1-1k,tls".to_owned()),
+            seconds: Some(2),
+            ..Cpu::default()
+        };
+        assert_eq!(asked.args(), ["--rows", "h1-1k,tls", "--seconds", "2"]);
     }
 }

@@ -46,11 +46,13 @@ enum Command {
         #[command(flatten)]
         way: Way,
     },
-    /// Measures: the operator at its planned size, endpoint event to first pick, CPU per request against nginx.
+    /// Measures: the operator at its planned size, endpoint event to first pick, CPU per request against other proxies.
     Bench {
         /// Runs only this one.
         #[arg(value_enum)]
         only: Option<bench::Bench>,
+        #[command(flatten)]
+        cpu: bench::Cpu,
         #[command(flatten)]
         way: Way,
     },
@@ -151,7 +153,7 @@ fn run(context: &Context, command: Command) -> Result<()> {
             Ok(())
         }
         Command::Test { only, way } => test::everything(context, &only, &way),
-        Command::Bench { only, way } => bench::everything(context, only, &way),
+        Command::Bench { only, cpu, way } => bench::everything(context, only, &cpu, &way),
         Command::Simulate(simulate) => simulate::run(say, &context.root, simulate),
         Command::Images { socketio, way } => build_images(context, socketio, &way),
         Command::Cluster(ClusterCommand::Up(way)) => {
