@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{Malformed, start};
+use crate::{Malformed, start, token};
 
 /// Room for what a proxy adds to a head, so that the map need not grow for it.
 const SPARE: usize = 8;
@@ -17,10 +17,12 @@ pub(crate) fn read(section: &Bytes, mut at: usize, count: usize) -> Result<Heade
         let rest = section.get(at..).unwrap_or_default();
         let lf = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let line = rest.get(..lf.saturating_sub(1)).unwrap_or_default();
-        let colon = memchr::memchr(b':', line).ok_or_else(|| without_colon(line))?;
-        let (name, value) = line.split_at(colon);
-        let name = HeaderName::from_bytes(name).map_err(|_| bad_name(name))?;
-        let value = trimmed(value.get(1..).unwrap_or_default());
+        let (name, value) = line.split_at(token::length(line));
+        let [b':', value @ ..] = value else {
+            return Err(without_name(name, value));
+        };
+        let name = HeaderName::from_bytes(name).map_err(|_| without_name(name, b":"))?;
+        let value = trimmed(value);
         let value = HeaderValue::from_maybe_shared(section.slice_ref(value))
             .map_err(|_| start::carriage_return(value).unwrap_or(Malformed::Value))?;
         headers.try_append(name, value).map_err(|_| Malformed::TooManyHeaders)?;
@@ -40,20 +42,15 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
     value
 }
 
+/// What is wrong with a line that has `rest` after a token, where a colon should be.
 #[cold]
-fn without_colon(line: &[u8]) -> Malformed {
-    match line {
-        [b' ' | b'\t', ..] => Malformed::Folded,
-        line => start::carriage_return(line).unwrap_or(Malformed::NoColon),
-    }
-}
-
-#[cold]
-fn bad_name(name: &[u8]) -> Malformed {
-    match name {
-        [] => Malformed::EmptyName,
-        [b' ' | b'\t', ..] => Malformed::Folded,
-        [.., b' ' | b'\t'] => Malformed::SpaceBeforeColon,
-        name => start::carriage_return(name).unwrap_or(Malformed::Name),
+fn without_name(token: &[u8], rest: &[u8]) -> Malformed {
+    match rest {
+        [b' ' | b'\t', ..] if token.is_empty() => Malformed::Folded,
+        [b':', ..] if token.is_empty() => Malformed::EmptyName,
+        [b' ' | b'\t', ..] if trimmed(rest).first() == Some(&b':') => Malformed::SpaceBeforeColon,
+        [b'\r', ..] => Malformed::BareCr,
+        rest if !rest.contains(&b':') => Malformed::NoColon,
+        _ => Malformed::Name,
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, Request, Response};
 
 use crate::lines::Lines;
 use crate::start::{RequestLine, StatusLine};
-use crate::{Length, Limits, Malformed, fields, framing, start, target};
+use crate::{Length, Limits, Malformed, fields, framing, start, target, token};
 
 /// RFC 9112 §2.2 asks to ignore at least one empty line before a request line: old clients end their bodies with one.
 const EMPTY_LINES: u8 = 4;
@@ -123,7 +123,7 @@ impl HeadReader {
             // What does not begin like a method is told at once: it may never have an end of line.
             match buf.first() {
                 None | Some(b'\r') => return Ok(None),
-                Some(&first) if !is_token_byte(first) => return Err(Malformed::Method),
+                Some(&first) if !token::is_token_byte(first) => return Err(Malformed::Method),
                 Some(_) => {}
             }
         }
@@ -178,9 +178,4 @@ impl HeadReader {
         }
         Ok(None)
     }
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -13,6 +13,7 @@ mod lines;
 mod malformed;
 mod start;
 mod target;
+mod token;
 mod trailers;
 mod write;
 
@@ -32,7 +33,7 @@ pub struct Limits {
     pub head: usize,
     /// Header lines of a head, or trailer lines of a body.
     pub headers: usize,
-    /// Bytes of a request's target.
+    /// Bytes of a request's target; 65534 at most, whatever is said here.
     pub target: usize,
 }
 

@@ -9,6 +9,9 @@ use crate::Malformed;
 /// Methods are passed on whatever they are, but none in use is nearly as long (RFC 9110 §16.1: the longest has 17 bytes).
 pub(crate) const METHOD_MAX: usize = 32;
 
+/// No [`http::Uri`] is longer.
+const URI_MAX: usize = u16::MAX as usize - 1;
+
 /// What a request line has beside its method and target: two spaces, the version, CR LF.
 const REST_OF_LINE: usize = 2 + "HTTP/1.1".len() + 2;
 
@@ -41,7 +44,7 @@ pub(crate) fn request(line: &[u8], target: usize) -> Result<RequestLine, Malform
     let Some(target_end) = memchr::memchr(b' ', rest) else {
         return Err(carriage_return(rest).unwrap_or(Malformed::RequestLine));
     };
-    if target_end > target {
+    if target_end > target.min(URI_MAX) {
         return Err(Malformed::TargetTooLong);
     }
     let version = version(rest.get(target_end + 1..).unwrap_or_default())?;

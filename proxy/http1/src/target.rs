@@ -9,9 +9,9 @@ use crate::Malformed;
 
 /// Reads a target, without a copy.
 ///
-/// Of the printable characters that no URI may have (RFC 3986 §2), `"`, `\`, `^`, `{`, `|` and `}` pass as they are, as they
-/// do through nginx and HAProxy: browsers and old clients send them. `#`, `<`, `>`, the backtick in paths and all that is
-/// not ASCII are refused.
+/// Of the printable characters that no URI may have (RFC 3986 §2) those pass as they are that clients send and [`Uri`] accepts:
+/// `[`, `\`, `]`, `^`, `{`, `|`, `}`, beside them `"` in paths and the backtick in queries. `#`, `<`, `>` and all that is not
+/// ASCII are refused. nginx and HAProxy pass all that is printable.
 pub(crate) fn read(method: &Method, target: Bytes) -> Result<Uri, Malformed> {
     if !target.iter().all(|&byte| matches!(byte, b'!'..=b'~') && byte != b'#') {
         return Err(crate::start::carriage_return(&target).unwrap_or(Malformed::Target));

@@ -46,7 +46,7 @@ pub struct Reply {
     /// Whether the connection ends with this response.
     pub close: bool,
     /// How its body ends. `None`: there is none and none is announced, as for 1xx, 204, 304 and what answers HEAD; a
-    /// `content-length` among the headers passes then for HEAD and 304, where it is that of the response to a GET.
+    /// single `content-length` among the headers passes then for HEAD and 304, where it is that of the response to a GET.
     pub body: Option<Length>,
 }
 
@@ -56,7 +56,7 @@ pub struct Reply {
 /// whatever that says for 1xx, 204 and 304. A body is sent as [`Length::to_client`] says; one that ends with the connection
 /// makes the head say `connection: close`, as `reply.close` does. `connection` among the headers goes too (it names an upgrade, say);
 /// `close` and `keep-alive` are added here. `date` is added where the headers have none and the status is not 1xx (RFC 9110
-/// §6.6.1). The status line says HTTP/1.1, whatever the client speaks (RFC 9110 §2.5).
+/// §6.6.1). The status line has the client's version, 1.0 or 1.1.
 pub fn write_response(
     out: &mut BytesMut,
     status: StatusCode,
@@ -65,13 +65,13 @@ pub fn write_response(
     date: Option<&HeaderValue>,
 ) {
     out.reserve(HEAD);
-    put_status(out, status);
+    put_status(out, reply.version, status);
     let bodiless = framing::never_has_body(status);
     let body = match reply.body {
         Some(body) if !bodiless && status != StatusCode::NOT_MODIFIED => Some(body.to_client(reply.version)),
         _ => None,
     };
-    let length_passes = body.is_none() && !bodiless;
+    let length_passes = body.is_none() && !bodiless && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
     put_headers(out, headers, |name| {
         !is_framing(name) || (length_passes && *name == CONTENT_LENGTH)
     });
@@ -94,9 +94,9 @@ pub fn write_response(
     out.put_slice(b"\r\n");
 }
 
-/// Writes an informational response (100, 103), which is all of it.
+/// Writes an informational response (100, 103), which is all of it. Clients of before HTTP/1.1 must get none (RFC 9110 §15.2).
 pub fn write_interim(out: &mut BytesMut, status: StatusCode, headers: &HeaderMap) {
-    put_status(out, status);
+    put_status(out, Version::HTTP_11, status);
     put_headers(out, headers, |name| !is_framing(name));
     out.put_slice(b"\r\n");
 }
@@ -147,12 +147,13 @@ fn is_framing(name: &HeaderName) -> bool {
     *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING
 }
 
-fn put_status(out: &mut BytesMut, status: StatusCode) {
-    if status == StatusCode::OK {
+fn put_status(out: &mut BytesMut, version: Version, status: StatusCode) {
+    let old = version < Version::HTTP_11;
+    if status == StatusCode::OK && !old {
         out.put_slice(b"HTTP/1.1 200 OK\r\n");
         return;
     }
-    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(if old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     out.put_slice(status.as_str().as_bytes());
     // The space is part of the line, also where no reason follows (RFC 9112 §4).
     out.put_u8(b' ');
