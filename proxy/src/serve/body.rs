@@ -29,7 +29,10 @@ pub(super) struct ResponseBody {
     exchange: Option<Exchange>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "nearly all are the large one, and one lives a request long")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and one lives a request long"
+)]
 enum Source {
     Endpoint(Relay),
     Text(Option<Bytes>),
