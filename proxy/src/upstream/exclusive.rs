@@ -192,8 +192,11 @@ impl Exclusive {
                 Piece::End => return Poll::Ready(Ok(None)),
                 Piece::More => {}
             }
-            let left = reader.left().map(|left| usize::try_from(left).unwrap_or(usize::MAX));
-            let want = left.map_or(self.pace, |left| left.clamp(READ, READ_MOST));
+            // Room for more than is left: what is read in full leaves open whether more came.
+            let room = |left| usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1);
+            let want = reader
+                .left()
+                .map_or(self.pace, |left| room(left).clamp(READ, READ_MOST));
             match ready!(self.poll_read(want, cx)) {
                 Ok(0) => reader.closed()?,
                 Ok(_) => {}

@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
+use crate::http2::{tls, trusting};
 use crate::world::{PATIENCE, World};
 
 /// An app that does `script` on each connection; its address, and how many connections it had.
@@ -178,6 +180,44 @@ async fn a_connection_that_was_closed_or_spoke_unasked_takes_no_request() {
             assert_eq!(connections.load(SeqCst), n);
         }
         assert!(world.codes().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_under_tls_takes_no_request() {
+    let (config, ca) = tls(b"http/1.1");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (address, connections) = app(move |stream, _| {
+        let (acceptor, tell) = (acceptor.clone(), tell.clone());
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let mut request = vec![0; 4096];
+            // Twice, since what TLS itself sends after the handshake is no reason to give a connection up.
+            for _ in 0..2 {
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(ok.as_bytes()).await.unwrap();
+            }
+            stream.shutdown().await.unwrap();
+            tell.send(()).unwrap();
+            // An end of TLS alone has to do: the socket stays open.
+            let _ = stream.read(&mut request).await;
+        }
+    })
+    .await;
+    let world = World::of(&[address], |s| s.cluster.tls = trusting(&ca, "app.test"));
+    let mut client = TcpStream::connect(world.address).await.unwrap();
+    for n in 1..=10 {
+        for _ in 0..2 {
+            let request = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\nbody";
+            client.write_all(request.as_bytes()).await.unwrap();
+            let (head, came) = until_blank(&mut client).await;
+            assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+            exactly(&mut client, came, 2).await;
+        }
+        told.recv().await.unwrap();
+        assert_eq!(connections.load(SeqCst), n);
     }
 }
 
