@@ -116,3 +116,32 @@ async fn bursts_of_requests_are_no_flood() {
     crate::harness::eventually("all are there", async || (app.requests() == 250).then_some(())).await;
     assert_eq!(proxy.stats().connections.load(Relaxed), 1);
 }
+
+#[tokio::test]
+async fn errors_without_end_are_too_many_and_endpoints_see_few_of_them() {
+    let app = Backend::app().await;
+    let proxy = Inside::with(&[app.address], |_| {});
+    // GET http://a/gate
+    let get = |n: u32, flags: u8| frame(1, flags, 2 * n + 1, b"\x82\x86\x41\x01a\x04\x05/gate");
+    let window_of_nothing = flood(&proxy, 2000, |n| {
+        let mut frames = get(n, 5);
+        frames.extend_from_slice(&frame(8, 0, 2 * n + 1, &[0; 4]));
+        frames
+    });
+    assert!(window_of_nothing.await.is_some());
+    let data_after_the_end = flood(&proxy, 2000, |n| {
+        let mut frames = get(n, 5);
+        frames.extend_from_slice(&frame(0, 0, 2 * n + 1, b"x"));
+        frames
+    });
+    assert!(data_after_the_end.await.is_some());
+    let refused = flood(&proxy, 2000, |n| get(n, 5));
+    assert_eq!(refused.await, Some(ENHANCE_YOUR_CALM));
+    let empty_data = flood(&proxy, 2000, |n| if n == 0 { get(0, 4) } else { frame(0, 0, 1, &[]) });
+    assert_eq!(empty_data.await, Some(ENHANCE_YOUR_CALM));
+    let empty_continuations = flood(&proxy, 20_000, |n| if n == 0 { get(0, 0) } else { frame(9, 0, 1, &[]) });
+    assert!(empty_continuations.await.is_some());
+    // So many streams may be open, and so many reset for errors, on each connection.
+    assert!(app.requests() < 5 * (250 + 64), "{}", app.requests());
+    assert_eq!(proxy.stats().in_flight.load(Relaxed), 0);
+}

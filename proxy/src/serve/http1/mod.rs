@@ -39,7 +39,7 @@ const REQUEST_TIMEOUT: &str = "tenbin: 408 DPE: the request's headers took too l
 pub(super) enum End {
     /// There is nobody to tell anything.
     Gone,
-    /// The last response was written. What the client still sends is read for a while, so that it does not wipe that out.
+    /// There will be no more responses. What the client still sends is read for a while, so that it does not wipe out the last one.
     Told,
     /// It goes on as this tunnel.
     Tunnel(Tunnel),
@@ -50,7 +50,7 @@ pub(super) async fn requests(connection: &Rc<Connection>, wire: &Rc<Wire>) -> En
     loop {
         let head = match next(connection, wire).await {
             Ok(Some(head)) => head,
-            Ok(None) => return End::Gone,
+            Ok(None) => return End::Told,
             Err(malformed) => {
                 debug!(client = %connection.client, %malformed, "a request was refused");
                 crate::state::count(&connection.settings().stats.malformed);
