@@ -3,6 +3,8 @@
 
 use std::io::{IsTerminal as _, stderr};
 
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
@@ -26,6 +28,9 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<LogLevel> {
             .boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
     };
+    // Any client can have TLS warn, as often as it likes; failed handshakes are counted.
+    let of_clients = filter_fn(|line| *line.level() == Level::WARN && line.target().starts_with("rustls"));
+    let lines = lines.with_filter(of_clients.not());
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     Ok(LogLevel(handle))
 }
