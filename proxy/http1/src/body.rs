@@ -1,5 +1,7 @@
 //! Bodies out of a buffer, piece by piece as they come, without a copy. What comes after a body is left in the buffer.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
@@ -7,14 +9,12 @@ use crate::chunks::Chunks;
 use crate::trailers::Trailers;
 use crate::{Length, Limits, Malformed};
 
-/// Takes a body apart. It never keeps bytes of its own.
-#[derive(Debug)]
+/// Takes a body apart. It never keeps bytes of its own. Its debug form, as a [`Piece`]'s, tells nothing of what was sent.
 pub struct BodyReader {
     state: State,
     limits: Limits,
 }
 
-#[derive(Debug)]
 enum State {
     Exact {
         left: u64,
@@ -29,7 +29,7 @@ enum State {
 }
 
 /// What comes next of a body.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
 pub enum Piece {
     /// Some of its data, never empty: a slice of the buffer.
     Data(Bytes),
@@ -147,6 +147,27 @@ impl BodyReader {
             };
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for BodyReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (left, end) = (self.left(), self.is_end());
+        f.debug_struct("BodyReader")
+            .field("left", &left)
+            .field("end", &end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data(data) => write!(f, "Data({} bytes)", data.len()),
+            Self::Trailers(trailers) => write!(f, "Trailers({})", trailers.len()),
+            Self::End => f.write_str("End"),
+            Self::More => f.write_str("More"),
+        }
     }
 }
 

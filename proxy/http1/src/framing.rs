@@ -32,18 +32,16 @@ pub(crate) fn of_response(
     status: StatusCode,
     method: &Method,
 ) -> Result<(Length, bool), Malformed> {
-    let chunked = is_chunked(headers, version)?;
-    let length = if chunked {
-        let doubtful = headers.remove(CONTENT_LENGTH).is_some();
-        return Ok(match bodiless(status, method) {
+    let bodiless = bodiless(status, method);
+    if is_chunked(headers, version)? {
+        let certain = headers.remove(CONTENT_LENGTH).is_none();
+        return Ok(match bodiless {
             Bodiless::Never => (Length::Exact(0), false),
-            Bodiless::ThisTime => (Length::Exact(0), !doubtful),
-            Bodiless::No => (Length::Chunked, !doubtful),
+            Bodiless::ThisTime => (Length::Exact(0), certain),
+            Bodiless::No => (Length::Chunked, certain),
         });
-    } else {
-        content_length(headers)?
-    };
-    Ok(match (bodiless(status, method), length) {
+    }
+    Ok(match (bodiless, content_length(headers)?) {
         (Bodiless::Never, length) => (Length::Exact(0), length.unwrap_or(0) == 0),
         (Bodiless::ThisTime, _) => (Length::Exact(0), true),
         (Bodiless::No, Some(length)) => (Length::Exact(length), true),

@@ -1,5 +1,7 @@
 //! Heads off the front of a buffer: which lines belong to one, and what is made of them. Bodies are taken apart in `body`.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
 
@@ -10,8 +12,7 @@ use crate::{Length, Limits, Malformed, fields, framing, start, target, token};
 /// RFC 9112 §2.2 asks to ignore at least one empty line before a request line: old clients end their bodies with one.
 const EMPTY_LINES: u8 = 4;
 
-/// A request without its body.
-#[derive(Debug)]
+/// A request without its body. Debug forms of heads tell nothing of what was sent: it may be secret.
 pub struct RequestHead {
     /// Method, target, version (1.0 or 1.1) and headers as they came.
     pub request: Request<()>,
@@ -22,7 +23,6 @@ pub struct RequestHead {
 }
 
 /// A response without its body.
-#[derive(Debug)]
 pub struct ResponseHead {
     /// Status, version (1.0 or 1.1) and headers as they came, but for a `Content-Length` beside chunks, which does not count.
     pub response: Response<()>,
@@ -31,6 +31,26 @@ pub struct ResponseHead {
     /// Whether the connection can be used again after the body. False for `UntilClose`, and where there is any doubt about where
     /// the response ends.
     pub keep_alive: bool,
+}
+
+impl fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { body, keep_alive, .. } = self;
+        f.debug_struct("RequestHead")
+            .field("body", body)
+            .field("keep_alive", keep_alive)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ResponseHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { body, keep_alive, .. } = self;
+        f.debug_struct("ResponseHead")
+            .field("body", body)
+            .field("keep_alive", keep_alive)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where the search for a head's end stands: a head that comes byte by byte is not searched again from its beginning. After a

@@ -286,3 +286,23 @@ fn what_the_peers_end_means() {
     assert_eq!(exact.next(&mut BytesMut::from("hello")), Err(Truncated));
     assert_eq!(reader(Length::Chunked).closed(), Err(Truncated));
 }
+
+#[test]
+fn debug_forms_tell_nothing_of_what_was_sent() {
+    let mut reader = reader(Length::Chunked);
+    let mut buf = BytesMut::from("6\r\nsecret\r\n0\r\nx: secret\r\n\r\n");
+    let data = reader.next(&mut buf);
+    let mut told = format!("{data:?} {reader:?}");
+    told.push_str(&format!(" {:?}", reader.next(&mut buf)));
+    assert_eq!(
+        told,
+        "Ok(Data(6 bytes)) BodyReader { left: Some(0), end: false, .. } Ok(Trailers(1))"
+    );
+    let mut buf = BytesMut::from("GET /secret HTTP/1.1\r\nAuthorization: secret\r\n\r\n");
+    let limits = Limits { target: 64, ..LIMITS };
+    let head = tenbin_http1::HeadReader::default().request(&mut buf, &limits);
+    assert_eq!(
+        format!("{head:?}"),
+        "Ok(Some(RequestHead { body: Exact(0), keep_alive: true, .. }))"
+    );
+}

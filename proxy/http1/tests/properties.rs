@@ -170,7 +170,8 @@ proptest! {
 
 #[test]
 fn corpus() {
-    let law: [(&str, fn(&[u8])); 3] = [
+    type Law = fn(&[u8]);
+    let law: [(&str, Law); 3] = [
         ("request", laws::request),
         ("response", laws::response),
         ("body", laws::body),

@@ -26,7 +26,7 @@ fn refused(rows: &[(&[u8], Malformed)], status: StatusCode) {
         for lengths in [&[wire.len()][..], &[1]] {
             match read_request(wire, lengths, &LIMITS) {
                 Outcome::Malformed(malformed) => {
-                    assert_eq!(malformed, *expected, "{:?}", String::from_utf8_lossy(wire))
+                    assert_eq!(malformed, *expected, "{:?}", String::from_utf8_lossy(wire));
                 }
                 other => panic!("{:?}: {other:?}", String::from_utf8_lossy(wire)),
             }

@@ -30,7 +30,7 @@ fn refused(rows: &[(&[u8], Malformed)]) {
         for lengths in [&[wire.len()][..], &[1]] {
             match read_response(wire, lengths, &LIMITS, &Method::GET) {
                 Outcome::Malformed(malformed) => {
-                    assert_eq!(malformed, *expected, "{:?}", String::from_utf8_lossy(wire))
+                    assert_eq!(malformed, *expected, "{:?}", String::from_utf8_lossy(wire));
                 }
                 other => panic!("{:?}: {other:?}", String::from_utf8_lossy(wire)),
             }

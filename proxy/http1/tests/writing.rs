@@ -58,7 +58,7 @@ fn requests() {
             "*",
             &HeaderMap::new(),
             None,
-        )
+        );
     });
     assert_eq!(bare, "M-SEARCH * HTTP/1.1\r\n\r\n");
 }
@@ -238,7 +238,7 @@ fn a_date_where_there_is_none() {
                 headers,
                 &reply,
                 date,
-            )
+            );
         })
     };
     let (none, own) = (HeaderMap::new(), headers(&[("date", "own")]));

@@ -25,6 +25,29 @@ pub(crate) enum Outcome<T> {
     More,
 }
 
+impl<T> Outcome<T> {
+    fn is(&self, other: &Self, same: impl Fn(&T, &T) -> bool) -> bool {
+        match (self, other) {
+            (Self::Head(a, at), Self::Head(b, bt)) => at == bt && same(a, b),
+            (Self::Malformed(a), Self::Malformed(b)) => a == b,
+            (Self::More, Self::More) => true,
+            _ => false,
+        }
+    }
+}
+
+fn same_request(one: &RequestHead, two: &RequestHead) -> bool {
+    let (a, b) = (&one.request, &two.request);
+    (one.body, one.keep_alive, a.version()) == (two.body, two.keep_alive, b.version())
+        && (a.method(), a.uri(), a.headers()) == (b.method(), b.uri(), b.headers())
+}
+
+fn same_response(one: &ResponseHead, two: &ResponseHead) -> bool {
+    let (a, b) = (&one.response, &two.response);
+    (one.body, one.keep_alive, a.version()) == (two.body, two.keep_alive, b.version())
+        && (a.status(), a.headers()) == (b.status(), b.headers())
+}
+
 /// Gives `wire` to `read` in pieces of the given lengths, which are used over and over; `read` is asked after each.
 fn feed<T>(
     wire: &[u8],
@@ -135,7 +158,10 @@ pub(crate) fn request(wire: &[u8]) {
     let whole = read_request(wire, &[wire.len()], &LIMITS);
     for cut in cuts(wire) {
         let pieces = read_request(wire, &cut, &LIMITS);
-        assert_eq!(format!("{whole:?}"), format!("{pieces:?}"), "in pieces of {cut:?}");
+        assert!(
+            pieces.is(&whole, same_request),
+            "in pieces of {cut:?}: {pieces:?}, whole: {whole:?}"
+        );
     }
     let Outcome::Head(head, length) = whole else {
         return;
@@ -174,7 +200,10 @@ pub(crate) fn response(wire: &[u8]) {
         let whole = read_response(wire, &[wire.len()], &LIMITS, &method);
         for cut in cuts(wire) {
             let pieces = read_response(wire, &cut, &LIMITS, &method);
-            assert_eq!(format!("{whole:?}"), format!("{pieces:?}"), "in pieces of {cut:?}");
+            assert!(
+                pieces.is(&whole, same_response),
+                "in pieces of {cut:?}: {pieces:?}, whole: {whole:?}"
+            );
         }
         if let Outcome::Head(head, length) = whole {
             accepted_response(&head, &wire[..length], &method);
@@ -236,7 +265,9 @@ pub(crate) fn body(wire: &[u8]) {
         Length::Exact(half * 2 + 2),
     ] {
         let whole = read_body(wire, &[wire.len()], length, &LIMITS);
-        for cut in cuts(wire) {
+        // Only chunks have places where a cut could matter.
+        let some = if length == Length::Chunked { 3 } else { 1 };
+        for cut in cuts(wire).into_iter().rev().take(some) {
             assert_eq!(whole, read_body(wire, &cut, length, &LIMITS), "in pieces of {cut:?}");
         }
         let Ok(taken) = whole.outcome else {
