@@ -133,7 +133,8 @@ pub(super) async fn forward(
         failure: None,
     };
     forward.place().await?;
-    forward.run().await
+    let delivered = forward.run().await;
+    forward.finish(delivered)
 }
 
 /// What is done after a try that brought nothing for the client.
@@ -155,18 +156,17 @@ impl Forward<'_> {
     }
 
     /// Tries until there is an answer or nothing more may be done.
-    async fn run(mut self) -> Result<Answer, Failure> {
+    async fn run(&mut self) -> Result<Response<Download>, Failure> {
         loop {
             self.retries.begin();
             let outcome = self.deliver().await;
             match self.judge(outcome).await {
-                Ok(response) => return Ok(self.answer(response)),
-                Err(Next::End(failure)) => return self.give_up(failure),
+                Ok(response) => return Ok(response),
+                Err(Next::End(failure)) => return Err(failure),
                 Err(Next::Again { at_once }) => {
                     if let Err(failure) = self.pick_next(at_once).await {
                         // What went wrong before tells more than that nobody is left.
-                        let failure = self.failure.unwrap_or(failure);
-                        return self.give_up(failure);
+                        return Err(self.failure.unwrap_or(failure));
                     }
                 }
             }
@@ -208,7 +208,8 @@ impl Forward<'_> {
                 outcome => return outcome,
             }
         }
-        match self.patience.before(to.open()).await {
+        // Boxed, as what is rare: every connection is as large as the largest that a request on it may need.
+        match self.patience.before(Box::pin(to.open())).await {
             Ok(Ok(lease)) => upstream::send(lease, &mut self.parcel, keep, &self.patience, &mut interim).await,
             Ok(Err(failure)) => Err(failed(failure)),
             Err(failure) => Err(Undelivered {
@@ -338,12 +339,16 @@ impl Forward<'_> {
         self.patience.before(sleep(pause)).await
     }
 
-    /// The client gets the last real response, if there was any: it tells more than we could.
-    fn give_up(mut self, failure: Failure) -> Result<Answer, Failure> {
-        let Some((response, picked)) = self.last.take() else {
-            return Err(failure);
+    /// What the client gets: where there was no answer in the end, the last real response, if there was any, tells more than we could.
+    fn finish(mut self, delivered: Result<Response<Download>, Failure>) -> Result<Answer, Failure> {
+        let response = match (delivered, self.last.take()) {
+            (Ok(response), _) => response,
+            (Err(_), Some((response, picked))) => {
+                self.exchange.come_back(picked);
+                response
+            }
+            (Err(failure), None) => return Err(failure),
         };
-        self.exchange.come_back(picked);
         Ok(self.answer(response))
     }
 

@@ -34,10 +34,15 @@ impl Ask<'_> {
     /// # Errors
     /// There is none, or none in time.
     pub(super) async fn first(&self, patience: &Patience) -> Result<(Room, Picked), Failure> {
-        let nothing = Tried::default();
         if !self.cluster.limited {
-            return Ok((None, self.pick(self.cluster, &nothing)?));
+            return Ok((None, self.pick(self.cluster, &Tried::default())?));
         }
+        // Boxed, as what is rare: every connection is as large as the largest that a request on it may need.
+        Box::pin(self.in_line(patience)).await
+    }
+
+    async fn in_line(&self, patience: &Patience) -> Result<(Room, Picked), Failure> {
+        let nothing = Tried::default();
         let gate = Arc::clone(&self.cluster.gate);
         let endpoint = self.cluster.line(&self.wanted(&nothing));
         let line = endpoint.as_ref().map_or(&gate.line, |endpoint| &endpoint.line);
