@@ -8,7 +8,13 @@ use http::StatusCode;
 pub enum Failure {
     /// The request is not acceptable: its Host is missing, doubled or malformed.
     BadRequest,
-    /// The method is not served: CONNECT.
+    /// Its target is none that is served here, or its path can be read in more than one way.
+    BadTarget,
+    /// Its target says `https`, but it came in cleartext.
+    Misdirected,
+    /// It expects something else than to be told to go on.
+    BadExpectation,
+    /// The method is not served: CONNECT, TRACE.
     BadMethod,
     /// It asks for an upgrade, and the endpoints speak HTTP/2, where there is none.
     NoUpgrade,
@@ -99,8 +105,11 @@ struct Facts {
 
 impl Failure {
     /// Every failure; its place here is its place in [`crate::state::PortStats::failures`].
-    pub const ALL: [Failure; 26] = [
+    pub const ALL: [Failure; 29] = [
         Failure::BadRequest,
+        Failure::BadTarget,
+        Failure::Misdirected,
+        Failure::BadExpectation,
         Failure::BadMethod,
         Failure::NoUpgrade,
         Failure::TooLarge,
@@ -136,7 +145,10 @@ impl Failure {
         }
         match self {
             Failure::BadRequest => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: exactly one well-formed Host is expected\n"),
-            Failure::BadMethod => facts(Client, Never, StatusCode::METHOD_NOT_ALLOWED, "DPE", "tenbin: 405 DPE: CONNECT is not served here\n"),
+            Failure::BadTarget => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: the target is not served here, or its path can be read in more than one way\n"),
+            Failure::Misdirected => facts(Client, Never, StatusCode::MISDIRECTED_REQUEST, "DPE", "tenbin: 421 DPE: the target is https, but the connection is cleartext\n"),
+            Failure::BadExpectation => facts(Client, Never, StatusCode::EXPECTATION_FAILED, "DPE", "tenbin: 417 DPE: only 100-continue can be expected\n"),
+            Failure::BadMethod => facts(Client, Never, StatusCode::METHOD_NOT_ALLOWED, "DPE", "tenbin: 405 DPE: CONNECT and TRACE are not served here\n"),
             Failure::NoUpgrade => facts(Client, Never, StatusCode::NOT_IMPLEMENTED, "DPE", "tenbin: 501 DPE: the endpoints speak HTTP/2, no upgrade passes\n"),
             Failure::TooLarge => facts(Client, Never, StatusCode::PAYLOAD_TOO_LARGE, "RTL", "tenbin: 413 RTL: the request's body is too large\n"),
             Failure::ClientGone => facts(Client, Never, StatusCode::BAD_REQUEST, "DC", "tenbin: 400 DC: the request's body broke off\n"),
@@ -189,6 +201,18 @@ impl Failure {
         matches!(self, Failure::Overflow | Failure::QueueTimeout)
     }
 
+    /// Whether nothing more is taken from the client over HTTP/1: what follows such a request may be part of it.
+    pub const fn closes(self) -> bool {
+        matches!(
+            self,
+            Failure::BadRequest
+                | Failure::BadTarget
+                | Failure::Misdirected
+                | Failure::BadExpectation
+                | Failure::BadMethod
+        )
+    }
+
     /// What a gRPC client is told (its `grpc-status`).
     pub const fn grpc_status(self) -> u8 {
         match self {
@@ -196,7 +220,7 @@ impl Failure {
             Failure::ResponseTimeout | Failure::StreamIdle | Failure::BodyIdle => 4,
             Failure::Overflow | Failure::QueueTimeout | Failure::TooLarge | Failure::ResponseTooLarge => 8,
             Failure::NoRoute | Failure::BadMethod | Failure::NoUpgrade => 12,
-            Failure::BadRequest => 13,
+            Failure::BadRequest | Failure::BadTarget | Failure::Misdirected | Failure::BadExpectation => 13,
             _ => 14,
         }
     }
