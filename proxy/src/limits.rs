@@ -9,6 +9,8 @@ pub const MAX_BUFFER: usize = 128 * 1024;
 /// The largest head of a request, in bytes; 431 above it. The most headers of a request are hyper's default, 100, since only that many are
 /// parsed without an allocation.
 pub const MAX_HEAD: usize = 64 * 1024;
+/// The most headers of a request, whatever it came over; 431 above it.
+pub const MAX_HEADERS: usize = 100;
 
 /// Descriptors kept for everything that is not traffic: listeners, streams, admin, logs.
 const RESERVED: u64 = 64;

@@ -15,6 +15,7 @@ use super::error::Failure;
 use super::parcel::takes_trailers;
 use super::request_id::REQUEST_ID;
 use super::{expect, forwarding};
+use crate::limits;
 
 /// Headers of one connection that have no name in `http`, and the settings that only the upgrade to cleartext HTTP/2 carries. `Proxy` is
 /// no header at all; apps with CGI's variables take it for the proxy that they are to use (CVE-2016-5385).
@@ -31,8 +32,15 @@ const UNNAMED: [HeaderName; 4] = [
 /// CONNECT and TRACE; an expectation that nobody can meet; a target that is none of an app's, or is for a secure connection where this is
 /// none; a Host that is missing (in HTTP/1.1), doubled or not a host; in HTTP/2, one that is not the `:authority`.
 pub(super) fn check<B>(request: &Request<B>, secure: bool) -> Result<(), Failure> {
-    if [Method::CONNECT, Method::TRACE].contains(request.method()) {
-        return Err(Failure::BadMethod);
+    let uri = request.uri();
+    match *request.method() {
+        // It names a host and a port, and in HTTP/2 neither scheme nor path unless it is for another protocol (RFC 9113 §8.5).
+        Method::CONNECT if uri.authority().is_none() || uri.scheme().is_some() => return Err(Failure::BadTarget),
+        Method::CONNECT | Method::TRACE => return Err(Failure::BadMethod),
+        _ => {}
+    }
+    if request.version() == Version::HTTP_2 {
+        check_fields(request.headers())?;
     }
     check_target(request, secure)?;
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -45,6 +53,24 @@ pub(super) fn check<B>(request: &Request<B>, secure: bool) -> Result<(), Failure
     // Who speaks HTTP/1.0 does not know of expectations (RFC 9110 §10.1.1).
     if request.version() != Version::HTTP_10 && !expect::is_known(request.headers()) {
         return Err(Failure::BadExpectation);
+    }
+    Ok(())
+}
+
+/// Checks what HTTP/1 checks as it reads a head, and HTTP/2's library does not.
+fn check_fields(headers: &HeaderMap) -> Result<(), Failure> {
+    // The library bounds their bytes alone.
+    if headers.len() > limits::MAX_HEADERS {
+        return Err(Failure::TooManyHeaders);
+    }
+    let is_padded = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        matches!(value.first(), Some(b' ' | b'\t')) || matches!(value.last(), Some(b' ' | b'\t'))
+    };
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    // RFC 9113 §8.2.1, RFC 9110 §8.6.
+    if lengths > 1 || headers.values().any(is_padded) {
+        return Err(Failure::BadRequest);
     }
     Ok(())
 }
@@ -335,6 +361,25 @@ mod tests {
         }
         assert_eq!(of("GET", "http://u:p@a/", false), Err(Failure::BadRequest));
         assert_eq!(of("TRACE", "/", false), Err(Failure::BadMethod));
+        for bad in ["/", "https://a/"] {
+            assert_eq!(of("CONNECT", bad, true), Err(Failure::BadTarget), "{bad}");
+        }
+    }
+
+    #[test]
+    fn fields_of_http2() {
+        let of = |headers: &[(&str, &str)]| {
+            let mut request = request("http://a/", headers);
+            *request.version_mut() = Version::HTTP_2;
+            check(&request, false)
+        };
+        assert_eq!(of(&[("x", "a b"), ("y", ""), ("content-length", "5")]), Ok(()));
+        for padded in [" a", "a\t", " "] {
+            assert_eq!(of(&[("x", padded)]), Err(Failure::BadRequest), "{padded:?}");
+        }
+        let twice = [("content-length", "5"), ("content-length", "5")];
+        assert_eq!(of(&twice), Err(Failure::BadRequest));
+        assert_eq!(of(&[("x", "1"); 101]), Err(Failure::TooManyHeaders));
     }
 
     #[test]
