@@ -62,12 +62,6 @@ pub(super) fn is_expected(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Whether nothing else than that is expected (RFC 9110 §10.1.1).
-pub(super) fn is_known(headers: &HeaderMap) -> bool {
-    let mut expectations = headers.get_all(EXPECT).iter();
-    expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
 /// The gate before the body of `request`, if its client waits to be told to go on. None before endpoints that speak HTTP/2, which have no
 /// way to tell us: the client is told to go on as soon as one takes the request.
 pub(super) fn gate<B>(request: &mut Request<B>, connection: &Rc<Connection>, to_http2: bool) -> Option<Gate> {

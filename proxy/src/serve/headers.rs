@@ -51,10 +51,16 @@ pub(super) fn check<B>(request: &Request<B>, secure: bool) -> Result<(), Failure
         _ => return Err(Failure::BadRequest),
     }
     // Who speaks HTTP/1.0 does not know of expectations (RFC 9110 §10.1.1).
-    if request.version() != Version::HTTP_10 && !expect::is_known(request.headers()) {
+    if request.version() != Version::HTTP_10 && !is_known_expectation(request.headers()) {
         return Err(Failure::BadExpectation);
     }
     Ok(())
+}
+
+/// Whether nothing else is expected than to be told to go on (RFC 9110 §10.1.1).
+fn is_known_expectation(headers: &HeaderMap) -> bool {
+    let mut expectations = headers.get_all(EXPECT).iter();
+    expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Checks what HTTP/1 checks as it reads a head, and HTTP/2's library does not.
