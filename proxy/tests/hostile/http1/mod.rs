@@ -65,9 +65,10 @@ async fn judge(world: &World, row: &Row) -> Result<(), String> {
     let got = exchange(address, &input, PATIENCE).await;
     world.probe().await?;
     let responses = responses(&got)?;
-    let record = world.endpoint.record();
-    let (seen, rests) = (record.seen.clone(), record.connections.clone());
-    drop(record);
+    let (seen, rests) = {
+        let record = world.endpoint.record();
+        (record.seen.clone(), record.connections.clone())
+    };
     let seen = seen_at(&seen, &responses)?;
     match &row.answer {
         Answer::Refused(status) => {
