@@ -285,5 +285,6 @@ pub(crate) fn code(text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }
-    format!("`{}`", text.replace('|', "\\|"))
+    // Tabs of headers that pass are shown as tabs of inputs are.
+    format!("`{}`", text.replace('|', "\\|").replace('\t', "\\t"))
 }

@@ -1,6 +1,6 @@
 //! Forms of the target, and for which host a request is.
 
-use crate::row::{Row, Section, form, line, raw, refused, row, target};
+use crate::row::{Input, Row, Section, form, line, raw, refused, row, target};
 
 const GET: &str = "GET / HTTP/1.1";
 
@@ -90,12 +90,15 @@ pub(super) fn targets() -> Section<Row> {
 }
 
 pub(super) fn hosts() -> Section<Row> {
-    let host = |value: &str| raw(format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n")).shown(value);
+    let host = |value: &str| Input {
+        bytes: format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n").into_bytes(),
+        ..raw(value)
+    };
     let bad = |name, value: &str| row(name, host(value), refused(400), "9112 §3.2, 9110 §7.2");
     let with = |name, lines: &str| {
         let input = raw(lines);
         let bytes = [b"GET / HTTP/1.1\r\n", &input.bytes[..], b"\r\n"].concat();
-        row(name, crate::row::Input { bytes, ..input }, refused(400), "9112 §3.2")
+        row(name, Input { bytes, ..input }, refused(400), "9112 §3.2")
     };
     let good =
         |name, value: &'static str, has: &'static str| row(name, host(value), form(GET).has(has).passes(), "9112 §3.2");
