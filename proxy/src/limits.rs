@@ -8,7 +8,7 @@ use tracing::warn;
 pub const MAX_BUFFER: usize = 128 * 1024;
 /// The largest head of a message, in bytes; 431 above it in a request.
 pub const MAX_HEAD: usize = 64 * 1024;
-/// The most headers of a message; 431 above it in a request.
+/// The most headers of a message, whatever it came over; 431 above it in a request.
 pub const MAX_HEADERS: usize = 100;
 /// The largest target of a request, in bytes; 414 above it.
 pub const MAX_TARGET: usize = 32 * 1024;

@@ -73,6 +73,7 @@ impl Chunks {
     fn after(&mut self, byte: u8) -> Result<At, Malformed> {
         match (self.at, byte) {
             (At::Size { size, digits }, _) => Self::after_size(size, digits, byte),
+            (At::Extension { length: 0, .. }, b'\r') => Err(Malformed::ChunkExtension),
             (At::Extension { size, .. }, b'\r') => Ok(At::SizeLf { size }),
             (At::Extension { size, length }, b'\t' | b' '..=b'~') => {
                 self.extensions += 1;

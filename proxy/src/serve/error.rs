@@ -6,11 +6,19 @@ use http::StatusCode;
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
-    /// The request is not acceptable: its Host is missing, doubled or malformed.
+    /// The request is not acceptable: its Host is missing, doubled or malformed, or in HTTP/2 another header is.
     BadRequest,
     /// Its body does not keep to its form (RFC 9112 §7).
     BadBody,
-    /// The method is not served: CONNECT.
+    /// Its target is none that is served here, or its path can be read in more than one way.
+    BadTarget,
+    /// Its target says `https`, but it came in cleartext.
+    Misdirected,
+    /// It expects something else than to be told to go on.
+    BadExpectation,
+    /// It has more headers than endpoints are sent.
+    TooManyHeaders,
+    /// The method is not served: CONNECT, TRACE.
     BadMethod,
     /// It asks for an upgrade, and the endpoints speak HTTP/2, where there is none.
     NoUpgrade,
@@ -103,9 +111,13 @@ struct Facts {
 
 impl Failure {
     /// Every failure; its place here is its place in [`crate::state::PortStats::failures`].
-    pub const ALL: [Failure; 28] = [
+    pub const ALL: [Failure; 32] = [
         Failure::BadRequest,
         Failure::BadBody,
+        Failure::BadTarget,
+        Failure::Misdirected,
+        Failure::BadExpectation,
+        Failure::TooManyHeaders,
         Failure::BadMethod,
         Failure::NoUpgrade,
         Failure::TooLarge,
@@ -141,9 +153,13 @@ impl Failure {
             Facts { fault, retry, status, code, text }
         }
         match self {
-            Failure::BadRequest => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: exactly one well-formed Host is expected\n"),
+            Failure::BadRequest => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: one well-formed Host and well-formed headers are expected\n"),
             Failure::BadBody => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: the request's body is malformed\n"),
-            Failure::BadMethod => facts(Client, Never, StatusCode::METHOD_NOT_ALLOWED, "DPE", "tenbin: 405 DPE: CONNECT is not served here\n"),
+            Failure::BadTarget => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: the target is not served here, or its path can be read in more than one way\n"),
+            Failure::Misdirected => facts(Client, Never, StatusCode::MISDIRECTED_REQUEST, "DPE", "tenbin: 421 DPE: the target is https, but the connection is cleartext\n"),
+            Failure::BadExpectation => facts(Client, Never, StatusCode::EXPECTATION_FAILED, "DPE", "tenbin: 417 DPE: only 100-continue can be expected\n"),
+            Failure::TooManyHeaders => facts(Client, Never, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "DPE", "tenbin: 431 DPE: the request has too many headers\n"),
+            Failure::BadMethod => facts(Client, Never, StatusCode::METHOD_NOT_ALLOWED, "DPE", "tenbin: 405 DPE: CONNECT and TRACE are not served here\n"),
             Failure::NoUpgrade => facts(Client, Never, StatusCode::NOT_IMPLEMENTED, "DPE", "tenbin: 501 DPE: the endpoints speak HTTP/2, no upgrade passes\n"),
             Failure::TooLarge => facts(Client, Never, StatusCode::PAYLOAD_TOO_LARGE, "RTL", "tenbin: 413 RTL: the request's body is too large\n"),
             Failure::ClientGone => facts(Client, Never, StatusCode::BAD_REQUEST, "DC", "tenbin: 400 DC: the request's body broke off\n"),
@@ -197,14 +213,34 @@ impl Failure {
         matches!(self, Failure::Overflow | Failure::QueueTimeout)
     }
 
+    /// Whether nothing more is taken from the client over HTTP/1: what follows such a request may be part of it.
+    pub const fn closes(self) -> bool {
+        matches!(
+            self,
+            Failure::BadRequest
+                | Failure::BadTarget
+                | Failure::Misdirected
+                | Failure::BadExpectation
+                | Failure::BadMethod
+        )
+    }
+
     /// What a gRPC client is told (its `grpc-status`).
     pub const fn grpc_status(self) -> u8 {
         match self {
             Failure::ClientGone => 1,
             Failure::ResponseTimeout | Failure::StreamIdle | Failure::BodyIdle => 4,
-            Failure::Overflow | Failure::QueueTimeout | Failure::TooLarge | Failure::ResponseTooLarge => 8,
+            Failure::Overflow
+            | Failure::QueueTimeout
+            | Failure::TooLarge
+            | Failure::TooManyHeaders
+            | Failure::ResponseTooLarge => 8,
             Failure::NoRoute | Failure::BadMethod | Failure::NoUpgrade => 12,
-            Failure::BadRequest | Failure::BadBody => 13,
+            Failure::BadRequest
+            | Failure::BadBody
+            | Failure::BadTarget
+            | Failure::Misdirected
+            | Failure::BadExpectation => 13,
             _ => 14,
         }
     }

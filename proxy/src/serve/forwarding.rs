@@ -1,6 +1,7 @@
 //! What endpoints are told of the client: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `X-Real-IP` and `Forwarded` (RFC 7239). A client
-//! that is no trusted hop has written none of them: they are made anew from its connection, of values that are made once for it. What a
-//! trusted hop wrote is kept and added to. Whom to believe about a client's address is `affinity`'s.
+//! that is no trusted hop has written none of them, nor anything else that begins with `X-Forwarded-`: they are made anew from its
+//! connection, of values that are made once for it. What a trusted hop wrote is kept and added to. Whom to believe about a client's
+//! address is `affinity`'s.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,35 @@ pub(super) fn is_ours(name: &HeaderName) -> bool {
         REAL_IP,
     ]
     .contains(name)
+}
+
+/// What the names of all headers begin with that proxies tell of clients.
+const HOPS: &[u8] = b"x-forwarded-";
+/// Further names that must not be imitated with `_` for `-`: CGI, WSGI and PHP make one variable of both.
+const GENUINE: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"x-real-ip", b"x-request-id"];
+
+/// Whether a header is dropped whoever sent it: it would be taken for another one.
+fn is_imitation(name: &[u8]) -> bool {
+    if !name.contains(&b'_') {
+        return false;
+    }
+    let dashed = |b: &u8| if *b == b'_' { b'-' } else { *b };
+    let is = |genuine: &[u8]| name.iter().map(dashed).eq(genuine.iter().copied());
+    name.get(..HOPS.len())
+        .is_some_and(|begin| begin.iter().map(dashed).eq(HOPS.iter().copied()))
+        || GENUINE.into_iter().any(is)
+}
+
+/// Removes what only proxies may say, unless a trusted one does, and what imitates it.
+fn disarm(headers: &mut HeaderMap, is_trusted: bool) {
+    let is_bad = |name: &&HeaderName| {
+        let name = name.as_str().as_bytes();
+        (!is_trusted && name.starts_with(HOPS)) || is_imitation(name)
+    };
+    let bad: Vec<HeaderName> = headers.keys().filter(is_bad).cloned().collect();
+    for name in bad {
+        headers.remove(name);
+    }
 }
 
 /// What is said of the peer of a connection.
@@ -96,7 +126,9 @@ pub(super) fn tell<B>(request: &mut Request<B>, peer: &Peer, listener: &Listener
         None => request.headers().get(HOST).cloned(),
     };
     let host = host.filter(|host| !host.is_empty());
-    if listener.trusted.trusts(peer.ip) {
+    let is_trusted = listener.trusted.trusts(peer.ip);
+    disarm(request.headers_mut(), is_trusted);
+    if is_trusted {
         let client = listener.trusted.client(peer.ip, request.headers());
         add(request.headers_mut(), peer, host, listener.forwarded, client);
     } else {
@@ -225,6 +257,41 @@ mod tests {
                 "80",
                 "http",
                 "2001:db8::1"
+            ]
+        );
+    }
+
+    #[test]
+    fn nobody_but_trusted_hops_speaks_as_a_proxy_and_nobody_imitates_one() {
+        let names = [
+            "x-forwarded-prefix",
+            "x-forwarded-client-cert",
+            "x_forwarded_for",
+            "x-forwarded_proto",
+            "x_real_ip",
+            "x-request_id",
+            "content_length",
+            "x_forwarded",
+            "api_key",
+        ];
+        let left = |is_trusted: bool| {
+            let mut headers = HeaderMap::new();
+            for name in names {
+                headers.insert(name, HeaderValue::from_static("1"));
+            }
+            disarm(&mut headers, is_trusted);
+            let mut left: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
+            left.sort_unstable();
+            left
+        };
+        assert_eq!(left(false), ["api_key", "x_forwarded"]);
+        assert_eq!(
+            left(true),
+            [
+                "api_key",
+                "x-forwarded-client-cert",
+                "x-forwarded-prefix",
+                "x_forwarded"
             ]
         );
     }

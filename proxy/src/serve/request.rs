@@ -33,7 +33,9 @@ pub(super) async fn serve(
     let mut exchange = Exchange::begin(connection, listener, &request, informer);
 
     let form = Form::of(&request);
-    let way = headers::check(&request).and_then(|()| find_way(&exchange, listener, &request));
+    let is_http1 = request.version() < Version::HTTP_2;
+    let secure = exchange.connection().tls.is_some();
+    let way = headers::check(&request, secure).and_then(|()| find_way(&exchange, listener, &mut request));
     forwarding::tell(&mut request, &exchange.connection().peer, listener);
     drop(snapshot);
     let outcome = match way {
@@ -42,13 +44,16 @@ pub(super) async fn serve(
     };
     match outcome {
         Ok(answer) => respond(exchange, answer),
-        Err(failure) => refuse(exchange, failure, form),
+        Err(failure) => refuse(exchange, failure, form, is_http1 && failure.closes()),
     }
 }
 
-/// Where a checked request goes.
-fn find_way(exchange: &Exchange, listener: &Listener, request: &Request<Incoming>) -> Result<Way, Failure> {
+/// Where a checked request goes. Its path becomes the one that it was routed by.
+fn find_way(exchange: &Exchange, listener: &Listener, request: &mut Request<Incoming>) -> Result<Way, Failure> {
     let routed = listener.route(headers::host(request), request.uri().path())?;
+    if let Some(path) = &routed.path {
+        headers::set_path(request, path)?;
+    }
     let peer = exchange.connection().client.ip();
     let client = || listener.trusted.client(peer, request.headers());
     let bond = routed.cluster.affinity.bond(request, client, since_1970);
@@ -156,8 +161,8 @@ impl Form {
     }
 }
 
-/// Tells the client why there is no answer.
-fn refuse(mut exchange: Exchange, failure: Failure, form: Form) -> Response<ResponseBody> {
+/// Tells the client why there is no answer, and, where it `closes`, to go.
+fn refuse(mut exchange: Exchange, failure: Failure, form: Form, closes: bool) -> Response<ResponseBody> {
     let is_grpc = form == Form::Grpc;
     exchange.fail(failure);
     let connection = Rc::clone(exchange.connection());
@@ -174,7 +179,7 @@ fn refuse(mut exchange: Exchange, failure: Failure, form: Form) -> Response<Resp
     if failure.passes() {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if connection.worker.lifecycle.is_draining() {
+    if closes || connection.worker.lifecycle.is_draining() {
         connection.say_close();
     }
     let text = if form == Form::Words { failure.text() } else { "" };

@@ -1,9 +1,121 @@
-//! The canonical form of a path: what routes are matched against. A path that two readers could read differently has one form here.
-//! The path that is sent on is the client's own.
+//! How a path is read. What routes are matched against is what is sent on, and a path that another reader would find another route
+//! with is told from one that reads the same to all. What a route is must not come here.
 
 use std::borrow::Cow;
 
-/// `path` with unreserved characters decoded, dot segments resolved and repeated slashes merged (RFC 3986 §6.2.2). Most paths are
+/// A path that no two readers need to read alike: it is in bad form, or climbs above the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unclear;
+
+/// How a path is read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reading<'a> {
+    /// The path that is sent on: the client's own, but with unreserved characters decoded and dot segments resolved (RFC 3986 §6.2.2).
+    pub(crate) sent: Cow<'a, str>,
+    /// What a reader might make of that who decodes encoded slashes and backslashes, drops parameters of segments and merges slashes;
+    /// where that is something else.
+    pub(crate) otherwise: Option<String>,
+}
+
+/// Reads a path. Most are plain and stay as they are.
+///
+/// # Errors
+/// It does not begin with `/` (and is not `*`); a backslash or something else than ASCII stands in it; a `%` without two hexadecimal
+/// digits, an encoded NUL or overlong UTF-8; dot segments that climb above the root, or are hidden from who does not decode `%2f` and
+/// `%5c` or drop what follows a `;`.
+pub(crate) fn read(path: &str) -> Result<Reading<'_>, Unclear> {
+    if path == "*" || is_plain(path) {
+        return Ok(Reading {
+            sent: Cow::Borrowed(path),
+            otherwise: None,
+        });
+    }
+    judge(path)?;
+    let decoded = decode_unreserved(path);
+    let sent = resolve(&decoded)?;
+    let otherwise = canonical(&bare(&decoded)).into_owned();
+    Ok(Reading {
+        otherwise: (otherwise != sent).then_some(otherwise),
+        sent: if sent == path {
+            Cow::Borrowed(path)
+        } else {
+            Cow::Owned(sent)
+        },
+    })
+}
+
+/// Whether nobody can read it in another way.
+fn is_plain(path: &str) -> bool {
+    is_canonical(path) && !path.bytes().any(|b| matches!(b, b';' | b'\\') || !b.is_ascii())
+}
+
+fn judge(path: &str) -> Result<(), Unclear> {
+    let mut bytes = path.as_bytes();
+    if bytes.first() != Some(&b'/') {
+        return Err(Unclear);
+    }
+    while let [first, rest @ ..] = bytes {
+        bytes = match (first, rest) {
+            (b'\\', _) | (0x80.., _) => return Err(Unclear),
+            (b'%', [high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let encoded = [high.to_ascii_lowercase(), low.to_ascii_lowercase()];
+                let continues = matches!(rest, [b'%', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', ..]);
+                // C0 and C1 begin nothing but longer spellings of ASCII (RFC 3629 §3).
+                let overlong = matches!(&encoded, b"c0" | b"c1") && continues;
+                if &encoded == b"00" || overlong {
+                    return Err(Unclear);
+                }
+                rest
+            }
+            (b'%', _) => return Err(Unclear),
+            _ => rest,
+        };
+    }
+    Ok(())
+}
+
+/// Without dot segments (RFC 3986 §5.2.4): what is between two slashes stays, also where that is nothing.
+fn resolve(decoded: &str) -> Result<String, Unclear> {
+    let mut segments: Vec<&str> = Vec::new();
+    let mut directory = false;
+    for segment in decoded.split('/').skip(1) {
+        directory = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => drop(segments.pop().ok_or(Unclear)?),
+            other if hides_dots(other) => return Err(Unclear),
+            other => segments.push(other),
+        }
+    }
+    if directory {
+        segments.push("");
+    }
+    Ok(format!("/{}", segments.join("/")))
+}
+
+/// Whether a segment is or holds a dot segment for who decodes separators or drops parameters.
+fn hides_dots(segment: &str) -> bool {
+    let separated = bare_separators(segment);
+    let mut parts = separated.split('/');
+    parts.any(|part| matches!(part.split(';').next(), Some("." | "..")))
+}
+
+/// With every separator as `/`, and segments without their parameters.
+fn bare(path: &str) -> String {
+    let separated = bare_separators(path);
+    let segments = separated
+        .split('/')
+        .map(|segment| segment.split(';').next().unwrap_or_default());
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn bare_separators(path: &str) -> String {
+    ["%2f", "%2F", "%5c", "%5C"]
+        .iter()
+        .fold(path.to_owned(), |path, separator| path.replace(separator, "/"))
+}
+
+/// The form that all spellings of a path have in common: `path` with unreserved characters decoded, dot segments resolved and repeated slashes merged (RFC 3986 §6.2.2). Most paths are
 /// canonical already and come back as they are.
 pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
     if is_canonical(path) {
@@ -67,7 +179,7 @@ fn decode_unreserved(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::canonical;
+    use super::{Unclear, canonical, read};
     use proptest::prelude::*;
 
     #[test]
@@ -96,7 +208,83 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_sent_on_is_what_is_routed() {
+        for (path, sent, otherwise) in [
+            ("/", "/", None),
+            ("*", "*", None),
+            ("/a/.well-known/b...c", "/a/.well-known/b...c", None),
+            ("/a/../b", "/b", None),
+            ("/a/b/..", "/a/", None),
+            ("/a/.", "/a/", None),
+            ("/a/%2e%2E/admin", "/admin", None),
+            ("/%61%7e", "/a~", None),
+            ("/%20%c3%a9", "/%20%c3%a9", None),
+            ("/a//b", "/a//b", Some("/a/b")),
+            ("//a", "//a", Some("/a")),
+            ("/a//../b", "/a/b", Some("/b")),
+            ("/a%2Fb", "/a%2Fb", Some("/a/b")),
+            ("/a%5cb", "/a%5cb", Some("/a/b")),
+            ("/a;x=1/b;y", "/a;x=1/b;y", Some("/a/b")),
+            ("/%252e%252e/a", "/%252e%252e/a", None),
+        ] {
+            let reading = read(path).unwrap();
+            assert_eq!(
+                (&*reading.sent, reading.otherwise.as_deref()),
+                (sent, otherwise),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for path in [
+            "",
+            "a",
+            "/..",
+            "/a/../..",
+            "/a/../../b",
+            "/%2e%2e/b",
+            "/a\\b",
+            "/\u{e4}",
+            "/%",
+            "/%2",
+            "/%zz",
+            "/%00",
+            "/a%00b",
+            "/..;/a",
+            "/a/..;x=1/b",
+            "/.;/a",
+            "/a/..%2fb",
+            "/a%2f..",
+            "/a/..%5Cb",
+            "/a%5c%2e%2e/b",
+            "/%c0%ae%c0%ae/a",
+            "/%C1%9c",
+        ] {
+            assert_eq!(read(path), Err(Unclear), "{path}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn read_twice_is_read_once(path in "/[a-c./%25E;F\\\\]{0,24}") {
+            if let Ok(reading) = read(&path) {
+                let sent = reading.sent.into_owned();
+                prop_assert!(sent.starts_with('/') && !sent.contains("/../") && !sent.contains("/./"));
+                // Its own form, unless decoding brought an escape to light, which nobody but who decodes twice reads.
+                if !path.contains("%25") && !sent.contains('%') {
+                    prop_assert_eq!(&*read(&sent).unwrap().sent, &*sent);
+                }
+            }
+        }
+
+        #[test]
+        fn anything_is_read_or_refused(path in any::<String>()) {
+            let _ = read(&path);
+        }
+
         #[test]
         fn twice_is_once(path in "/[a-c./%25E]{0,24}") {
             let once = canonical(&path).into_owned();

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use tenbin_model::{ResourceName, Route, RouteTable};
 
-use super::path;
-
 /// A route table in the form in which it is searched.
 #[derive(Debug, Default)]
 pub struct Router {
@@ -82,7 +80,8 @@ impl Router {
         &self.targets
     }
 
-    /// The route of a request for `path` (without its query) at `host` (as in the Host header: any case, with or without a port).
+    /// The route of a request for `path` (as it is sent on, without its query) at `host` (as in the Host header: any case, with or
+    /// without a port).
     pub fn route(&self, host: &str, path: &str) -> Option<Match> {
         let by_name = if self.exact.is_empty() {
             None
@@ -90,7 +89,8 @@ impl Router {
             self.exact.get(&*normal_host(host)).copied()
         };
         let host = by_name.or(self.any)?;
-        let path = path::canonical(path);
+        // What is asked of the server as a whole goes where all goes that has no route of its own.
+        let path = if path == "*" { "/" } else { path };
         let entry = self.hosts[host].iter().find(|entry| path.starts_with(&*entry.prefix));
         entry.map(|entry| entry.found.clone())
     }
@@ -175,10 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn the_path_is_read_in_its_canonical_form() {
-        assert_route("a.example", "/x/../api/y", Some("api"));
-        assert_route("a.example", "/%61pi/y", Some("api"));
-        assert_route("a.example", "/api/../x", Some("web"));
+    fn the_path_is_taken_as_it_is() {
+        assert_route("a.example", "//api/y", Some("web"));
+        assert_route("a.example", "/API/y", Some("web"));
+        assert_route("a.example", "*", Some("web"));
+        assert_route("b.example", "*", None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One consistent view of everything received, in the form in which requests use it, made from the one before and an update.
 //! Pure: no clock, no IO, randomness from a seed. Whatever can be computed before a request comes is computed here.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::HeaderName;
 use tracing::warn;
 
 use super::cluster::{Given, Known};
+use super::path::{self, Unclear};
 use super::tls::{ServerTls, Shown, Terminator};
 use super::{Bootstrap, Cluster, PortStats, Router};
 use crate::affinity::TrustedHops;
@@ -77,6 +79,8 @@ pub struct Routed {
     pub cluster: Arc<Cluster>,
     /// What its route says.
     pub route: Arc<Route>,
+    /// The path that is sent to it, where that is not the client's own.
+    pub path: Option<String>,
 }
 
 impl Listener {
@@ -98,13 +102,24 @@ impl Listener {
     /// The route of a request for `path` (without its query) at `host`.
     ///
     /// # Errors
-    /// [`Failure::NoRoute`] where none matches, [`Failure::NoCluster`] where its cluster is unknown.
+    /// [`Failure::BadTarget`] for a path that cannot be read, or that leads elsewhere if it is read otherwise; [`Failure::NoRoute`] where
+    /// no route matches, [`Failure::NoCluster`] where its cluster is unknown.
     pub fn route(&self, host: &str, path: &str) -> Result<Routed, Failure> {
-        let found = self.router.route(host, path).ok_or(Failure::NoRoute)?;
+        let reading = path::read(path).map_err(|Unclear| Failure::BadTarget)?;
+        let found = self.router.route(host, &reading.sent);
+        let leads_elsewhere = |other: String| self.router.route(host, &other) != found;
+        if reading.otherwise.is_some_and(leads_elsewhere) {
+            return Err(Failure::BadTarget);
+        }
+        let found = found.ok_or(Failure::NoRoute)?;
         let cluster = self.targets[found.target].as_ref().ok_or(Failure::NoCluster)?;
         Ok(Routed {
             cluster: Arc::clone(cluster),
             route: found.route,
+            path: match reading.sent {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(path) => Some(path),
+            },
         })
     }
 }

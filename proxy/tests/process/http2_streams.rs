@@ -315,7 +315,7 @@ async fn an_upload_that_is_broken_off_ends_its_request() {
 }
 
 #[tokio::test]
-async fn padded_values_reset_their_stream_alone() {
+async fn padded_values_are_refused() {
     let app = Backend::app().await;
     let proxy = Inside::with(&[app.address], |_| {});
     let client = connect(&proxy).await;
@@ -324,10 +324,10 @@ async fn padded_values_reset_their_stream_alone() {
         let value = http::HeaderValue::from_bytes(value).unwrap();
         padded.headers_mut().insert("x-padded", value);
         let (response, _) = ask(&client, padded, true).await;
-        let error = timeout(PATIENCE, response).await.unwrap().unwrap_err();
-        assert_eq!(error.reason(), Some(Reason::PROTOCOL_ERROR));
+        let response = timeout(PATIENCE, response).await.unwrap().unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     }
-    assert_eq!((app.requests(), proxy.stats().malformed.load(Relaxed)), (0, 2));
+    assert_eq!(app.requests(), 0);
     assert_eq!(text(&client, "/who").await.0, StatusCode::OK);
 }
 

@@ -127,9 +127,7 @@ async fn early_hints_reach_clients_before_the_response() {
     let hint = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
     let mut client = proxy.client().await;
     for _ in 0..20 {
-        client
-            .send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await;
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert_eq!(
             String::from_utf8(client.exactly(hint.len()).await.unwrap()).unwrap(),
             hint
@@ -142,9 +140,7 @@ async fn early_hints_reach_clients_before_the_response() {
     }
     // Pipelined requests: each response has its own.
     HAD.add_permits(100);
-    client
-        .send("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(3))
-        .await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(3)).await;
     for _ in 0..3 {
         assert_eq!(client.exactly(2 * hint.len()).await.unwrap(), hint.repeat(2).as_bytes());
         client.until_body().await;

@@ -284,14 +284,14 @@ impl Wire {
                     inner.wake();
                     return Poll::Ready(None);
                 }
-                Ok(Piece::More) if inner.ended => return Poll::Ready(Some(Err(BodyError::Broken))),
+                Ok(Piece::More) if inner.ended => return Poll::Ready(Some(Err(inner.fail(BodyError::Broken)))),
                 Ok(Piece::More) => {
                     if ready!(inner.poll_read(scratch, cx)).is_err() {
                         inner.ended = true;
                     }
                     continue;
                 }
-                Err(malformed) => return Poll::Ready(Some(Err(BodyError::Malformed(malformed)))),
+                Err(malformed) => return Poll::Ready(Some(Err(inner.fail(BodyError::Malformed(malformed))))),
             };
             if inner.body.is_end() {
                 inner.wake();
@@ -357,6 +357,13 @@ impl Inner {
         } else {
             self.out.clear();
         }
+    }
+
+    /// The body has no good end: nobody can read on.
+    fn fail(&mut self, error: BodyError) -> BodyError {
+        self.wanted = false;
+        self.wake();
+        error
     }
 
     /// Has who drives the connection woken when the body is over.

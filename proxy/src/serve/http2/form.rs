@@ -10,6 +10,8 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version};
 
+use crate::serve::headers::is_h2c;
+
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
 
@@ -30,15 +32,6 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a header's value begins or ends with white space: malformed in HTTP/2 (RFC 9113 §8.2.1), and another value in HTTP/1.1.
-pub(super) fn is_padded(headers: &HeaderMap) -> bool {
-    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    headers
-        .values()
-        .map(HeaderValue::as_bytes)
-        .any(|value| is_space(value.first()) || is_space(value.last()))
-}
-
 /// Makes one header of a cookie's crumbs, as HTTP/1.1 wants it (RFC 9113 §8.2.3).
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let Entry::Occupied(mut crumbs) = headers.entry(COOKIE) else {
@@ -56,6 +49,11 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 /// Makes a CONNECT that names a protocol (RFC 8441) the upgrade that an HTTP/1.1 client would have asked for; true if it was one.
 pub(super) fn to_upgrade<B>(request: &mut Request<B>, random: impl Fn() -> u64) -> bool {
     if *request.method() != Method::CONNECT {
+        return false;
+    }
+    // What would carry requests past the routes is no protocol to switch to.
+    let of_http = |protocol: &Protocol| is_h2c(protocol.as_str().as_bytes());
+    if request.extensions().get::<Protocol>().is_none_or(of_http) {
         return false;
     }
     let protocol = request.extensions_mut().remove::<Protocol>();

@@ -14,7 +14,7 @@ use http_body::Body as _;
 use tracing::debug;
 
 use super::body;
-use super::form::{finish, from_upgrade, has_no_body, is_padded, join_cookies, to_upgrade};
+use super::form::{finish, from_upgrade, has_no_body, join_cookies, to_upgrade};
 use super::notices::Notices;
 use super::streams::{Streams, Unanswered};
 use super::tunnel::StreamIo;
@@ -33,12 +33,6 @@ pub(super) async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    if is_padded(request.headers()) {
-        debug!(client = %connection.client, "a header's value begins or ends with white space");
-        crate::state::count(&connection.settings().stats.malformed);
-        respond.send_reset(Reason::PROTOCOL_ERROR);
-        return;
-    }
     let (request, tunnel) = open(request, &connection);
     let to_head = request.method() == Method::HEAD;
     let Some(mut response) = served(&connection, request, &mut respond).await else {
