@@ -53,7 +53,7 @@ pub(super) struct Connection {
     phase: Cell<Phase>,
     /// What keeps it busy: a request, its body.
     busy: Cell<u32>,
-    tunnel: RefCell<Option<Tunnel>>,
+    tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -104,11 +104,11 @@ impl Connection {
 
     /// The request was upgraded: the connection goes on as this tunnel once the response is written.
     pub(super) fn open_tunnel(&self, tunnel: Tunnel) {
-        self.tunnel.replace(Some(tunnel));
+        self.tunnel.replace(Some(Box::new(tunnel)));
     }
 
     /// The tunnel that the last request became, if it did.
-    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.take()
     }
 

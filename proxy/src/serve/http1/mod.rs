@@ -42,7 +42,7 @@ pub(super) enum End {
     /// There will be no more responses. What the client still sends is read for a while, so that it does not wipe out the last one.
     Told,
     /// It goes on as this tunnel.
-    Tunnel(Tunnel),
+    Tunnel(Box<Tunnel>),
 }
 
 /// Serves the requests of a connection, one after the other, until one is the last.
