@@ -331,7 +331,7 @@ async fn a_grpc_status_is_held_against_who_does_not_work_alone() {
 }
 
 /// A server's configuration and the certificate that is to be trusted.
-fn tls(protocol: &[u8]) -> (ServerConfig, String) {
+pub(crate) fn tls(protocol: &[u8]) -> (ServerConfig, String) {
     let signed = rcgen::generate_simple_self_signed(["app.test".to_owned()]).unwrap();
     let pem = signed.cert.pem();
     let key = rustls_pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
@@ -346,7 +346,7 @@ fn tls(protocol: &[u8]) -> (ServerConfig, String) {
     (config, pem)
 }
 
-fn trusting(ca: &str, name: &str) -> Option<UpstreamTls> {
+pub(crate) fn trusting(ca: &str, name: &str) -> Option<UpstreamTls> {
     Some(UpstreamTls {
         server_name: name.to_owned(),
         ca: ca.to_owned(),
