@@ -38,4 +38,4 @@ pub use listener::{Bound, bind};
 pub use parcel::Parcel;
 pub use patience::Patience;
 pub use upload::{BodyError, RequestBody, Upload};
-pub use worker::{Worker, WorkerContext, spawn};
+pub use worker::{Worker, WorkerContext, run, spawn};

@@ -81,8 +81,12 @@ pub fn spawn(index: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<(
     })
 }
 
+/// Serves until the process's life ends, on the runtime that it is awaited on: one whose tasks may be local.
+///
+/// # Errors
+/// A socket cannot be used.
 #[expect(clippy::disallowed_methods, reason = "one accept loop for each listener")]
-async fn run(worker: Worker) -> io::Result<()> {
+pub async fn run(worker: Worker) -> io::Result<()> {
     let mut stage = worker.lifecycle.stage();
     let context = Rc::new(WorkerContext {
         state: worker.state,

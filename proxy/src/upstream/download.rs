@@ -2,7 +2,7 @@
 //! takes too long, is decided elsewhere.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -95,9 +95,11 @@ impl Body for Download {
                 }),
             ) => connection.poll_body(reader, cx),
             (Source::Http1(_), _) => Poll::Ready(None),
-            (Source::Http2(incoming), _) => Pin::new(incoming)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(Broken::Http2))),
+            (Source::Http2(incoming), _) => Poll::Ready(match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                // A reset without an error is taken for an end, though only END_STREAM says that it is all (RFC 9113 §8.1).
+                None if !incoming.is_end_stream() => Some(Err(Broken::Short)),
+                frame => frame.map(|frame| frame.map_err(Broken::Http2)),
+            }),
         }
     }
 

@@ -58,6 +58,9 @@ pub enum Broken {
     /// The connection broke.
     #[error(transparent)]
     Io(io::Error),
+    /// The endpoint wants no more of the request (HTTP/2), and has not sent all of its response.
+    #[error("reset before the end")]
+    Short,
     /// HTTP/2 broke off.
     #[error(transparent)]
     Http2(hyper::Error),

@@ -154,7 +154,8 @@ fn judge_http2(
     Undelivered {
         failure,
         unsent: failure == Failure::Refused,
-        stale: reused && failure == Failure::Closed,
+        // One that says that it ends (GOAWAY) is no worse than one that just does.
+        stale: reused && is_over && matches!(failure, Failure::Refused | Failure::Closed),
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::Reason;
+use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 
 use crate::app::{App, Way};
 use crate::client::{get, request, send};
-use crate::world::{World, eventually};
+use crate::world::{PATIENCE, World, eventually};
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_refused_at_once_or_when_it_is() {
@@ -108,4 +111,31 @@ async fn an_upload_that_stands_still_after_its_answer_is_cut() {
             .load(std::sync::atomic::Ordering::Relaxed)
     };
     eventually("the connection to the endpoint is closed", || open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_a_client_breaks_off_never_looks_whole_to_an_endpoint() {
+    for reason in [Reason::NO_ERROR, Reason::CANCEL] {
+        let endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let world = World::before(&[endpoint.local_addr().unwrap()]);
+        let stream = TcpStream::connect(world.address).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        drop(tokio::spawn(connection));
+        let mut client = client.ready().await.unwrap();
+        let request = Request::post("http://test/").body(()).unwrap();
+        let (response, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"half"), false).unwrap();
+        let (mut stream, _) = endpoint.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.windows(4).any(|part| part == b"half") {
+            assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "{bytes:?}");
+        }
+        body.send_reset(reason);
+        assert!(response.await.is_err());
+        // However it ends.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("0\r\n\r\n"), "{reason:?}: {text}");
+        eventually("it is over", || world.codes() == ["DC"]).await;
+    }
 }

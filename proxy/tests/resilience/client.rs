@@ -61,7 +61,8 @@ pub(crate) async fn send(address: SocketAddr, text: &str) -> Got {
     parse(&bytes, start.elapsed(), head_only)
 }
 
-fn parse(bytes: &[u8], took: Duration, head_only: bool) -> Got {
+/// What is told by so many bytes.
+pub(crate) fn parse(bytes: &[u8], took: Duration, head_only: bool) -> Got {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(end)) = parsed.parse(bytes) else {

@@ -9,10 +9,14 @@
 
 mod app;
 mod bodies;
+mod by_hand;
+mod call;
 mod client;
+mod frames;
 mod http2;
 mod limits;
 mod outcomes;
 mod retries;
 mod uploads;
+mod way;
 mod world;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::app::{App, Way};
+use crate::app::{App, At, By, Way};
 use crate::client::{get, request, send};
 use crate::world::World;
 
@@ -52,7 +52,11 @@ async fn one_of_ten_that_hangs_slows_at_most_ten_requests_and_none_for_long() {
 #[tokio::test]
 async fn the_last_real_answer_is_passed_on() {
     let first = App::new(Way::Status(503)).await;
-    for (way, expected) in [(Way::Status(502), 502), (Way::Close, 503), (Way::Silent, 503)] {
+    for (way, expected) in [
+        (Way::Status(502), 502),
+        (Way::Ends(At::Begin, By::Close), 503),
+        (Way::Silent, 503),
+    ] {
         let second = App::new(way).await;
         let world = World::of(&[first.address, second.address], |s| {
             s.reserve = 1;
@@ -147,7 +151,7 @@ async fn a_server_that_closes_idle_connections_after_five_seconds_loses_no_reque
 
 #[tokio::test]
 async fn a_server_that_closes_when_it_is_used_again_is_asked_again_only_what_is_idempotent() {
-    let app = App::new(Way::CloseAtReuse).await;
+    let app = App::new(Way::Ends(At::Reuse, By::Close)).await;
     let world = World::before(&[app.address]);
     let lines = at_intervals(&world, &[0, 0, 0, 0], "GET").await;
     assert_eq!(lines, ["HTTP/1.1 200 OK"; 4]);

@@ -15,8 +15,10 @@ use tenbin_proxy::lifecycle::Lifecycle;
 use tenbin_proxy::serve::error::Failure;
 use tenbin_proxy::serve::{self, Worker};
 use tenbin_proxy::spans::Spans;
-use tenbin_proxy::state::{Bootstrap, State};
+use tenbin_proxy::state::{Bootstrap, EndpointStats, State};
 use tokio::time::{Instant, sleep};
+
+use crate::by_hand::until_none;
 
 /// How long anything that must happen may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,6 +55,23 @@ impl World {
     }
 
     pub(crate) fn of(endpoints: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Self {
+        let (world, workers) = Self::with_workers(endpoints, change);
+        for (index, worker) in workers.into_iter().enumerate() {
+            drop(serve::spawn(index, worker).unwrap());
+        }
+        world
+    }
+
+    /// The same on the runtime of the test, whose time is the proxy's then: one whose tasks may be local.
+    pub(crate) fn here(endpoints: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> Self {
+        let (world, workers) = Self::with_workers(endpoints, change);
+        for worker in workers {
+            drop(tokio::task::spawn_local(serve::run(worker)));
+        }
+        world
+    }
+
+    fn with_workers(endpoints: &[SocketAddr], change: impl FnOnce(&mut Settings)) -> (Self, Vec<Worker>) {
         let mut settings = Settings {
             cluster: Cluster::new(name()),
             route: Route::new("/", name()),
@@ -99,23 +118,22 @@ impl World {
         state.apply(update, clock.now(), 1);
         let lifecycle = Lifecycle::new(1000);
         let bound = serve::bind(([127, 0, 0, 1], 0).into(), settings.workers).unwrap();
-        for (index, socket) in bound.sockets.into_iter().enumerate() {
-            let worker = Worker {
-                state: Arc::clone(&state),
-                lifecycle: Arc::clone(&lifecycle),
-                access_log: AccessLog::new(AccessLogFormat::Off).0,
-                spans: Spans::new().0,
-                clock,
-                seed: index as u64,
-                sockets: vec![socket],
-            };
-            drop(serve::spawn(index, worker).unwrap());
-        }
-        World {
+        let worker = |(index, socket)| Worker {
+            state: Arc::clone(&state),
+            lifecycle: Arc::clone(&lifecycle),
+            access_log: AccessLog::new(AccessLogFormat::Off).0,
+            spans: Spans::new().0,
+            clock,
+            seed: index as u64,
+            sockets: vec![socket],
+        };
+        let workers = bound.sockets.into_iter().enumerate().map(worker).collect();
+        let world = World {
             state,
             lifecycle,
             address: bound.address,
-        }
+        };
+        (world, workers)
     }
 
     /// The codes of the requests that failed, each once.
@@ -128,27 +146,83 @@ impl World {
 
     /// Requests that are open at the endpoint.
     pub(crate) fn open_at(&self, address: SocketAddr) -> u32 {
-        self.at(address, tenbin_balance::Load::open)
+        self.stats_of(address).load.open()
+    }
+
+    /// Connections to the endpoint that are open or being opened.
+    pub(crate) fn connections_to(&self, address: SocketAddr) -> u32 {
+        self.stats_of(address).open_connections.load(Relaxed)
     }
 
     /// Whether anything is held against the endpoint.
     pub(crate) fn is_blamed(&self, address: SocketAddr) -> bool {
         let now = Clock::start().now();
-        self.at(address, |load| {
-            load.failures() > 0 || load.skip().explain(now).is_some()
-        })
+        let load = &self.stats_of(address).load;
+        load.failures() > 0 || load.skip().explain(now).is_some()
     }
 
-    fn at<T>(&self, address: SocketAddr, of: impl Fn(&tenbin_balance::Load) -> T) -> T {
+    /// Waits until no request is open any more.
+    pub(crate) async fn finishes(&self) {
+        until_none(|| self.open().some().then(|| self.open())).await;
+    }
+
+    /// Waits until all connections are closed, too.
+    pub(crate) async fn closes(&self) {
+        self.finishes().await;
+        until_none(|| self.held().some().then(|| self.held())).await;
+    }
+
+    /// The requests that are open, wherever that is counted.
+    fn open(&self) -> Counts {
+        let snapshot = self.state.load();
+        let cluster = snapshot.cluster(&name()).unwrap();
+        let endpoints = cluster.endpoints().map(|(endpoint, _)| endpoint.stats.load.open());
+        Counts {
+            here: snapshot.listener_at(0).stats.in_flight.load(Relaxed),
+            at_endpoints: endpoints.sum(),
+            against_limits: cluster.gate.requests(),
+            waiting: cluster.gate.waiting(),
+        }
+    }
+
+    /// The connections that are, with clients and endpoints.
+    fn held(&self) -> Counts {
+        let snapshot = self.state.load();
+        let cluster = snapshot.cluster(&name()).unwrap();
+        let endpoints = cluster.endpoints();
+        Counts {
+            here: self.lifecycle.connections() as u64,
+            at_endpoints: endpoints.map(|(e, _)| e.stats.open_connections.load(Relaxed)).sum(),
+            against_limits: cluster.gate.connections(),
+            waiting: cluster.gate.waiting(),
+        }
+    }
+
+    fn stats_of(&self, address: SocketAddr) -> Arc<EndpointStats> {
         let snapshot = self.state.load();
         let cluster = snapshot.cluster(&name()).unwrap();
         let (endpoint, _) = cluster.endpoints().find(|(e, _)| e.address == address).unwrap();
-        of(&endpoint.stats.load)
+        Arc::clone(&endpoint.stats)
     }
 
     /// Requests that wait for room.
     pub(crate) fn waiting(&self) -> u32 {
         self.state.load().cluster(&name()).unwrap().gate.waiting()
+    }
+}
+
+/// What is open or held at a time.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    here: u64,
+    at_endpoints: u32,
+    against_limits: u32,
+    waiting: u32,
+}
+
+impl Counts {
+    fn some(self) -> bool {
+        self.here > 0 || self.at_endpoints > 0 || self.against_limits > 0 || self.waiting > 0
     }
 }
 
