@@ -11,6 +11,10 @@ impl Authority {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let key = rcgen::KeyPair::generate()?;
         let mut params = rcgen::CertificateParams::default();
+        // A name of its own: OpenSSL takes a certificate that is named as its issuer for a self-signed one.
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "the tests' authority");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key)?.pem();
         let issuer = rcgen::Issuer::new(params, key);
