@@ -7,9 +7,6 @@ use tenbin_proxy::config::{Cli, Command};
 use tenbin_proxy::plan::Plan;
 use tenbin_proxy::{admin, run, telemetry};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match act(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
