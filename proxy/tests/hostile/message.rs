@@ -32,7 +32,7 @@ impl Message {
     /// Takes a message off the front of `bytes`; how many it has, too.
     pub(crate) fn read(bytes: &[u8], ends: Ends) -> Result<(Self, usize), Cut> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or(Cut::More)?;
-        let head = std::str::from_utf8(&bytes[..end]).map_err(|error| Cut::Bad(error.to_string()))?;
+        let head = text(&bytes[..end]);
         let mut lines = head.split("\r\n");
         let line = lines.next().unwrap_or_default().to_owned();
         let headers = lines.map(header).collect::<Result<Vec<_>, _>>()?;
@@ -128,6 +128,11 @@ impl Message {
             String::from_utf8_lossy(&self.body)
         )
     }
+}
+
+/// UTF-8, else a character for each byte (RFC 9110 §5.5, obs-text).
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| bytes.iter().map(|&byte| char::from(byte)).collect())
 }
 
 fn header(line: &str) -> Result<(String, String), Cut> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::row::{Section, code};
-use crate::{answers, floods, http1, http2};
+use crate::{answers, desync, floods, http1, http2};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hardening.md");
 
@@ -79,6 +79,11 @@ fn page() -> String {
             vec![row.name.to_owned(), row.answer.to_owned(), row.rule.to_owned()]
         });
     }
+    let head = "| tier | its advice | requests | refused | served |";
+    table(&mut page, &desync::tiers(), head, |row| row.to_vec());
+    table(&mut page, &desync::listed(), "| what | here | why |", |row| {
+        vec![row[0].to_owned(), row[1].to_owned(), row[2].to_owned()]
+    });
     page
 }
 

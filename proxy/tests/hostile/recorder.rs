@@ -196,7 +196,8 @@ impl Endpoint {
             }
             None => {
                 let body = &request.line;
-                let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let shown = if body.starts_with("HEAD ") { "" } else { body };
+                let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{shown}", body.len());
                 stream.write_all(text.as_bytes()).await
             }
         }

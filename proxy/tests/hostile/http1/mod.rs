@@ -18,11 +18,11 @@ use crate::row::{Answer, Form, Row, Section};
 use crate::world::{Got, World, eventually, exchange};
 
 /// What follows each row on its connection.
-const AFTER: &[u8] = b"GET /after HTTP/1.1\r\nHost: after\r\nConnection: close\r\n\r\n";
-const AFTER_LINE: &str = "GET /after HTTP/1.1";
+pub(crate) const AFTER: &[u8] = b"GET /after HTTP/1.1\r\nHost: after\r\nConnection: close\r\n\r\n";
+pub(crate) const AFTER_LINE: &str = "GET /after HTTP/1.1";
 
 /// How long a row may take: all end at once, or after the second that a connection lingers.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn sections() -> Vec<Section<Row>> {
     vec![
@@ -105,7 +105,7 @@ async fn judge(world: &World, row: &Row) -> Result<(), String> {
 }
 
 /// All responses that came, but for interim ones.
-fn responses(got: &Got) -> Result<Vec<Message>, String> {
+pub(crate) fn responses(got: &Got) -> Result<Vec<Message>, String> {
     let mut rest = &got.bytes[..];
     let mut all = Vec::new();
     while !rest.is_empty() {
@@ -174,7 +174,7 @@ fn is_seen(seen: &[&Seen], expected: &[Option<&Form>]) -> Result<(), String> {
 }
 
 /// Nothing that is no request reached the endpoint.
-fn is_untouched(connections: &[Connection]) -> Result<(), String> {
+pub(crate) fn is_untouched(connections: &[Connection]) -> Result<(), String> {
     match connections.iter().find(|connection| !connection.rest.is_empty()) {
         None => Ok(()),
         Some(touched) => Err(format!("the endpoint got {:?}", String::from_utf8_lossy(&touched.rest))),
