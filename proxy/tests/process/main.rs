@@ -8,6 +8,7 @@
 
 mod admin;
 mod app;
+mod autobahn;
 mod backend;
 mod client;
 mod cookies;
