@@ -88,6 +88,16 @@ pub const H2SPEC: Module = Module {
     ldflags: "",
     programs: &[("github.com/summerwind/h2spec/cmd/h2spec", "h2spec")],
 };
+/// The interoperability tests of gRPC: grpc-go's client and server.
+pub const GRPC_INTEROP: Module = Module {
+    name: "grpc-interop",
+    version: "v1.83.0",
+    ldflags: "",
+    programs: &[
+        ("google.golang.org/grpc/interop/client", "grpc-interop-client"),
+        ("google.golang.org/grpc/interop/server", "grpc-interop-server"),
+    ],
+};
 /// The container runtime in the nodes. Version 2: Kubernetes 1.36 drops 1.x.
 pub const CONTAINERD: Module = Module {
     name: "containerd",
@@ -262,8 +272,18 @@ impl Module {
 mod tests {
     use super::*;
 
-    const ALL: [Module; 10] = [
-        KUBERNETES, KUBECTL, KIND, ETCD, COREDNS, HELM, H2SPEC, CONTAINERD, CNI, PAUSE,
+    const ALL: [Module; 11] = [
+        KUBERNETES,
+        KUBECTL,
+        KIND,
+        ETCD,
+        COREDNS,
+        HELM,
+        H2SPEC,
+        GRPC_INTEROP,
+        CONTAINERD,
+        CNI,
+        PAUSE,
     ];
 
     /// The pinned version of a module is the one that go.mod requires: else the name in the cache would lie.

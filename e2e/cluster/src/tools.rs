@@ -6,8 +6,21 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::Context;
-use crate::gomod::{H2SPEC, HELM, KIND, KUBECTL, KUBERNETES, Module};
+use crate::gomod::{GRPC_INTEROP, H2SPEC, HELM, KIND, KUBECTL, KUBERNETES, Module};
 use crate::run::{Run, which};
+use crate::wheel::Wheel;
+
+/// The Autobahn test suite's cases of the WebSocket protocol with a runner of their own, for Python 3.10 and newer.
+const KOSOKU: Wheel = Wheel {
+    program: "kosoku",
+    package: "kosoku",
+    version: "0.1.0",
+    hashes: [
+        "a9b34e593defe29d931e346c88947b58a015495f09dd13643e4cc952c75602ac",
+        "911610fc6d21e9d8b5b53936ea134b2b4ab58cd6252e9ad7c7f69c540a028027",
+    ],
+    binary: "kosoku/_kosoku.abi3.so",
+};
 
 /// The programs that drive a cluster.
 #[derive(Clone, Debug)]
@@ -64,6 +77,23 @@ pub(crate) fn helm(context: &Context) -> Result<PathBuf> {
 /// Where it cannot be built.
 pub fn h2spec(context: &Context) -> Result<PathBuf> {
     build(context, H2SPEC, "h2spec")
+}
+
+/// The folder of gRPC's interoperability client and server.
+///
+/// # Errors
+/// Where they cannot be built.
+pub fn grpc_interop(context: &Context) -> Result<PathBuf> {
+    GRPC_INTEROP.ensure(context)
+}
+
+/// The folder of kosoku's package, for Python to import from.
+///
+/// # Errors
+/// Where there is no Python to fetch the package with and none can be installed, or the package can't be had or is another than
+/// the one pinned.
+pub fn kosoku(context: &Context) -> Result<PathBuf> {
+    KOSOKU.folder(context)
 }
 
 fn build(context: &Context, module: Module, program: &str) -> Result<PathBuf> {

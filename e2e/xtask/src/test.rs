@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check there is. All stages run, also after one has failed, so that one run shows everything;
 //! the cluster's ground (daemon, node image) is laid beside the stages that need none. What this run started, it ends.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -121,12 +122,21 @@ fn simple(context: &Context, stage: Stage, counted: &mut Counted) -> Result<()> 
         Stage::Deny => deny::check(context),
         Stage::Unit => {
             let args = ["test", "--workspace", "--no-fail-fast"];
-            let h2spec = tools::h2spec(context)?.display().to_string();
-            shown(context, &args, &[("TENBIN_H2SPEC", h2spec)], counted)
+            shown(context, &args, &suites(context)?, counted)
         }
         Stage::Charts => charts::lint(context),
         Stage::E2e => bail!("end to end is not a simple stage"),
     }
+}
+
+/// The test suites of others, which tests run against the proxy.
+fn suites(context: &Context) -> Result<Vec<(&'static str, String)>> {
+    let text = |path: PathBuf| path.display().to_string();
+    Ok(vec![
+        ("TENBIN_H2SPEC", text(tools::h2spec(context)?)),
+        ("TENBIN_KOSOKU", text(tools::kosoku(context)?)),
+        ("TENBIN_GRPC_INTEROP", text(tools::grpc_interop(context)?)),
+    ])
 }
 
 /// The ground of the tests' cluster, with no rests of an earlier one on it.

@@ -14,6 +14,7 @@ mod client;
 mod cookies;
 mod drain;
 mod failures;
+mod grpc_interop;
 mod h2spec;
 mod harness;
 mod http2;

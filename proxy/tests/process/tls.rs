@@ -25,7 +25,7 @@ use crate::inside::{Inside, name, plain};
 
 const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS12, &version::TLS13];
 
-fn certificate(called: &str, hosts: &[&str]) -> Certificate {
+pub(crate) fn certificate(called: &str, hosts: &[&str]) -> Certificate {
     let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(hosts).unwrap();
     Certificate {
