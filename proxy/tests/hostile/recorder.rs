@@ -216,6 +216,8 @@ impl Endpoint {
 
 /// Whether these are the headers of a request whose client waits to be told to go on.
 fn waits(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
-    text.contains("\r\nexpect: 100-continue\r\n") && text.ends_with("\r\n\r\n")
+    bytes.ends_with(b"\r\n\r\n")
+        && String::from_utf8_lossy(bytes)
+            .to_ascii_lowercase()
+            .contains("\r\nexpect: 100-continue\r\n")
 }

@@ -5,11 +5,11 @@ pub(crate) mod case;
 
 use case::{Case, SMUGGLED, Tier};
 
-use crate::http1::{AFTER, AFTER_LINE, PATIENCE, is_untouched, responses};
+use crate::http1::{AFTER, AFTER_LINE, is_untouched, responses};
 use crate::message::Message;
 use crate::recorder::Seen;
 use crate::row::{Section, form};
-use crate::world::{Got, World, exchange};
+use crate::world::{Got, PATIENCE, World, exchange};
 
 /// What comes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

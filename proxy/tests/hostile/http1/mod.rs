@@ -22,7 +22,7 @@ pub(crate) const AFTER: &[u8] = b"GET /after HTTP/1.1\r\nHost: after\r\nConnecti
 pub(crate) const AFTER_LINE: &str = "GET /after HTTP/1.1";
 
 /// How long a row may take: all end at once, or after the second that a connection lingers.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn sections() -> Vec<Section<Row>> {
     vec![
