@@ -38,7 +38,10 @@ pub(super) fn run(address: SocketAddr, time: Duration) -> anyhow::Result<Probed>
         .map(|_| open(address))
         .collect::<anyhow::Result<Vec<_>>>()?;
     // Each is served once before, so that no connection to the app is made within the time.
-    clients.iter_mut().try_for_each(exchange)?;
+    clients
+        .iter_mut()
+        .try_for_each(exchange)
+        .context("ask for the first time")?;
     let rounds = u32::try_from(time.as_millis())? * RATE / CLIENTS / 1000;
     let every = Duration::from_secs(1) * CLIENTS / RATE;
     let began = Instant::now() + every;

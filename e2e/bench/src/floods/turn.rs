@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use serde::de::DeserializeOwned;
 
 use super::proxy::Proxy;
-use super::{Kind, Open, Row};
+use super::{Kind, Row};
 use crate::client::hostile::Told;
 use crate::client::probe::Probed;
 use crate::cpu::{LOAD_CORE, Site, pinned};
@@ -20,8 +20,10 @@ use crate::table::{bytes, ms};
 
 /// How long the proxy has to get over its start, and over what was opened.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How often the proxy's memory is looked at beside.
+/// How often the proxy is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long what clients asked for may take to be there.
+const THERE: Duration = Duration::from_secs(30);
 
 /// What all rows share.
 pub(super) struct Bench<'a> {
@@ -162,6 +164,7 @@ pub(super) fn memory(bench: &Bench<'_>, row: &Row, connections: u64) -> anyhow::
     sleep(SETTLE);
     let none = proxy.process.memory("VmRSS")?;
     let clients = Clients::start(bench, &proxy, row, connections)?;
+    there(&proxy, connections * row.descriptors())?;
     sleep(SETTLE);
     let all = proxy.process.memory("VmRSS")?;
     let open = clients.end()?.open;
@@ -173,6 +176,22 @@ pub(super) fn memory(bench: &Bench<'_>, row: &Row, connections: u64) -> anyhow::
         none,
         all,
     })
+}
+
+/// Waits until the proxy has so many descriptors: its clients' connections, and those to the apps that their requests take.
+fn there(proxy: &Proxy, descriptors: u64) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let open = proxy.process.descriptors()?;
+        if open >= descriptors {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < THERE,
+            "the proxy has {open} descriptors, not {descriptors}"
+        );
+        sleep(LOOK);
+    }
 }
 
 /// This program.
@@ -190,10 +209,9 @@ impl Clients {
         command.args(["-n", "19"]).arg(this()?);
         command.args(["client", "hostile", &proxy.address(row).to_string(), "--row", row.name]);
         // Opening what then stays is not measured, so it need not be slow.
-        let share = if let Kind::Open(Open::Http1 | Open::Http2 | Open::Streams | Open::WebSockets) = row.kind {
-            100
-        } else {
-            bench.share
+        let share = match row.kind {
+            Kind::Open(_) => 100,
+            _ => bench.share,
         };
         command.args(["--connections", &connections.to_string(), "--share", &share.to_string()]);
         if row.tls {
