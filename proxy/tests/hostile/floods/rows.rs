@@ -136,49 +136,49 @@ pub(crate) fn sections() -> Vec<Section<Row>> {
                     "100 streams whose client does not read (HTTP/2)",
                     "cut after `idleTimeout`",
                     "9113 §10.5 (CVE-2019-9517)",
-                    What::Slow(Slow::SlowReader2),
+                    What::Slow(Slow::Reader2),
                 ),
                 row(
                     "half a header block (HTTP/2)",
                     "closed after `idleTimeout`",
                     flood,
-                    What::Slow(Slow::SlowBlock),
+                    What::Slow(Slow::Block),
                 ),
                 row(
                     "a body that stands still (HTTP/2)",
                     "408 or RST_STREAM after `idleTimeout`",
                     flood,
-                    What::Slow(Slow::SlowBody2),
+                    What::Slow(Slow::Body2),
                 ),
                 row(
                     "half of HTTP/2's preface",
                     "closed after `headerTimeout`",
                     "9113 §3.4",
-                    What::Slow(Slow::SlowPreface),
+                    What::Slow(Slow::Preface),
                 ),
                 row(
                     "headers byte by byte",
                     "408, closed after `headerTimeout`",
                     "9110 §15.5.9 (Slowloris)",
-                    What::Slow(Slow::SlowHeaders),
+                    What::Slow(Slow::Headers),
                 ),
                 row(
                     "a body that stands still",
                     "408, closed after `idleTimeout`",
                     "9110 §15.5.9 (R.U.D.Y.)",
-                    What::Slow(Slow::SlowBody),
+                    What::Slow(Slow::Body),
                 ),
                 row(
                     "a chunk that stands still",
                     "408, closed after `idleTimeout`",
                     "9110 §15.5.9 (R.U.D.Y.)",
-                    What::Slow(Slow::SlowChunk),
+                    What::Slow(Slow::Chunk),
                 ),
                 row(
                     "a client that does not read its answer",
                     "cut after `idleTimeout`",
                     "slow read",
-                    What::Slow(Slow::SlowReader1),
+                    What::Slow(Slow::Reader1),
                 ),
                 row(
                     "a client that says nothing",
@@ -196,7 +196,7 @@ pub(crate) fn sections() -> Vec<Section<Row>> {
                     "half of a ClientHello, over TLS",
                     "closed after `headerTimeout`",
                     "8446 §4.1.2",
-                    What::Slow(Slow::SlowHandshake),
+                    What::Slow(Slow::Handshake),
                 ),
                 row(
                     "what is no ClientHello, over TLS",
@@ -219,9 +219,9 @@ pub(super) async fn run(what: What, over: Over, world: &World) -> Result<(), Str
     match what {
         What::Flood(flood, reads) => poured(flood, reads, over, world).await,
         What::Slow(what) => match what {
-            Slow::ZeroWindow | Slow::SlowReader2 | Slow::SlowReader1 => unread(what, world).await,
-            Slow::SlowBlock | Slow::SlowBody2 | Slow::SlowPreface => slow2(what, world).await,
-            Slow::SlowHandshake | Slow::NoHandshake | Slow::Handshakes => handshakes(what, world).await,
+            Slow::ZeroWindow | Slow::Reader2 | Slow::Reader1 => unread(what, world).await,
+            Slow::Block | Slow::Body2 | Slow::Preface => slow2(what, world).await,
+            Slow::Handshake | Slow::NoHandshake | Slow::Handshakes => handshakes(what, world).await,
             _ => slow1(what, world).await,
         },
     }
@@ -261,7 +261,7 @@ async fn unread(what: Slow, world: &World) -> Result<(), String> {
     const INITIAL_WINDOW: u16 = 4;
     let (input, streams) = match what {
         Slow::ZeroWindow => ([frames::begin(&[(INITIAL_WINDOW, 0)]), gets(200)].concat(), 200),
-        Slow::SlowReader2 => {
+        Slow::Reader2 => {
             let window = frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
             (
                 [frames::begin(&[(INITIAL_WINDOW, 0x7fff_ffff)]), window, gets(100)].concat(),
@@ -280,7 +280,7 @@ async fn unread(what: Slow, world: &World) -> Result<(), String> {
         asked.all(|number| record.connections[number].closed).then_some(())
     };
     eventually("the end of each answer", STANDS, cut).await?;
-    if what == Slow::SlowReader1 && !is_over(&mut stream).await {
+    if what == Slow::Reader1 && !is_over(&mut stream).await {
         return Err("the client's connection is not closed".to_owned());
     }
     Ok(())
@@ -297,12 +297,12 @@ async fn slow1(what: Slow, world: &World) -> Result<(), String> {
         is_told(&said)
     };
     match what {
-        Slow::SlowHeaders => {
+        Slow::Headers => {
             let said = drip(connect(world).await, slow::HEADERS, b'x').await?;
             is_told(&said)
         }
-        Slow::SlowBody => still([slow::body("/", 10), b"hello".to_vec()].concat()).await,
-        Slow::SlowChunk => still([slow::chunked("/"), b"5\r\nhe".to_vec()].concat()).await,
+        Slow::Body => still([slow::body("/", 10), b"hello".to_vec()].concat()).await,
+        Slow::Chunk => still([slow::chunked("/"), b"5\r\nhe".to_vec()].concat()).await,
         Slow::Silence => {
             let said = stand(connect(world).await, Vec::new()).await?;
             if said.is_empty() { Ok(()) } else { is_told(&said) }
@@ -317,7 +317,7 @@ async fn slow1(what: Slow, world: &World) -> Result<(), String> {
 /// Handshakes that do not go on. Nobody is answered in HTTP.
 async fn handshakes(what: Slow, world: &World) -> Result<(), String> {
     let (input, connections) = match what {
-        Slow::SlowHandshake => (slow::HALF_HELLO.to_vec(), 1),
+        Slow::Handshake => (slow::HALF_HELLO.to_vec(), 1),
         Slow::NoHandshake => (slow::get("/"), 1),
         _ => (slow::HALF_HELLO.to_vec(), CONNECTIONS),
     };
@@ -335,12 +335,12 @@ async fn handshakes(what: Slow, world: &World) -> Result<(), String> {
 /// Slow over HTTP/2: what it began stands still.
 async fn slow2(what: Slow, world: &World) -> Result<(), String> {
     let input = match what {
-        Slow::SlowBlock => [
+        Slow::Block => [
             frames::begin(&[]),
             frame(HEADERS, END_STREAM, 1, &block(&fields("GET", "/"))),
         ]
         .concat(),
-        Slow::SlowPreface => slow::HALF_PREFACE.to_vec(),
+        Slow::Preface => slow::HALF_PREFACE.to_vec(),
         _ => {
             let head = headers(1, 0, &block(&fields("POST", "/")));
             [frames::begin(&[]), head, frame(DATA, 0, 1, b"hello")].concat()
@@ -353,7 +353,7 @@ async fn slow2(what: Slow, world: &World) -> Result<(), String> {
         HEADERS => frames::status(&frame.payload) == Some(408),
         _ => false,
     };
-    if what == Slow::SlowBody2 && !frames.any(is_told) {
+    if what == Slow::Body2 && !frames.any(is_told) {
         return Err("its stream is not told".to_owned());
     }
     Ok(())
