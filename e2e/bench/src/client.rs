@@ -1,8 +1,10 @@
-//! Clients that no tool at hand is: a connection for each request, messages over WebSockets, connections that do nothing. Each runs as
-//! a process of its own, with one thread, on the cores that its caller gave it, and tells what it saw as a line of JSON.
+//! Clients that no tool at hand is: a connection for each request, messages over WebSockets, connections that do nothing, a probe, and
+//! hostile ones. Each runs as a process of its own, on the cores that its caller gave it, and tells what it saw as a line of JSON.
 
 mod fresh;
+pub(crate) mod hostile;
 mod idle;
+pub(crate) mod probe;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -40,6 +42,16 @@ pub(crate) enum Client {
         #[arg(long)]
         seconds: u64,
     },
+    /// Requests at a steady rate, each timed from when it was due.
+    Probe {
+        /// The proxy.
+        address: SocketAddr,
+        /// For how long.
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Clients that are slow, many, or a flood, until the input ends.
+    Hostile(hostile::Hostile),
     /// Connections that are served a request and do nothing until the input ends, then are served another.
     Idle {
         /// The proxy.
@@ -59,6 +71,12 @@ pub(crate) async fn run(client: &Client) -> anyhow::Result<()> {
             certificate,
         } => fresh::run(*address, Duration::from_secs(*seconds), certificate.as_deref()).await?,
         Client::Websocket { address, seconds } => websocket::run(*address, Duration::from_secs(*seconds)).await?,
+        Client::Probe { address, seconds } => {
+            let probed = probe::run(*address, Duration::from_secs(*seconds))?;
+            println!("{}", serde_json::to_string(&probed)?);
+            return Ok(());
+        }
+        Client::Hostile(asked) => return hostile::run(asked).await,
         Client::Idle { address, connections } => return idle::run(*address, *connections).await,
     };
     println!("{}", serde_json::to_string(&said)?);

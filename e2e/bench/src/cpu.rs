@@ -19,14 +19,16 @@ use clap::ValueEnum;
 use proxy::{Programs, Proxy};
 use report::{Load, Results};
 use row::Row;
-use site::Site;
 
 pub(crate) use load::Said;
-pub(crate) use site::{HOST, SMALL};
+pub(crate) use proxy::version;
+pub(crate) use report::PLACE;
+pub(crate) use row::App;
+pub(crate) use site::{HOST, SMALL, START, Site, pinned};
 
 /// The proxy's core; load and app share the other.
-const PROXY_CORE: &str = "0";
-const LOAD_CORE: &str = "1";
+pub(crate) const PROXY_CORE: &str = "0";
+pub(crate) const LOAD_CORE: &str = "1";
 
 /// What is measured, how long and how often.
 #[derive(Clone, Debug, clap::Args)]
@@ -58,7 +60,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         "two CPUs are needed: one for the proxy, one for load and app"
     );
     if let Some(page) = &options.write {
-        report::has_place(page)?;
+        PLACE.is_in(page)?;
     }
     let mut results = Results::new(head(options)?);
     let mut failures = Vec::new();
@@ -71,7 +73,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     println!("\n## CPU per request\n\n{results}");
     ensure!(failures.is_empty(), "failed, as told above: {}", failures.join(", "));
     match &options.write {
-        Some(page) => report::write(page, &results),
+        Some(page) => PLACE.write(page, &results.to_string()),
         None => Ok(()),
     }
 }

@@ -3,9 +3,11 @@
 
 mod client;
 mod cpu;
+mod floods;
 mod latency;
 mod machine;
 mod operator;
+mod page;
 mod process;
 mod procfs;
 mod sockets;
@@ -32,6 +34,8 @@ enum Bench {
     Latency(latency::Options),
     /// CPU per request, throughput, latency and memory of the proxy against nginx, HAProxy and Envoy.
     Cpu(cpu::Options),
+    /// A probe's latency beside floods, slow and many clients, and the proxy's memory for each connection and stream.
+    Floods(floods::Options),
     /// Memory of the proxy for each of many WebSockets.
     Sockets(sockets::Options),
     /// What the benchmarks run as a client of a proxy, in a process of its own.
@@ -57,6 +61,7 @@ fn run(bench: Bench) -> anyhow::Result<()> {
         Bench::Operator(options) => runtime()?.block_on(operator::run(options)),
         Bench::Latency(options) => latency::run(&options),
         Bench::Cpu(options) => cpu::run(&options),
+        Bench::Floods(options) => floods::run(&options),
         Bench::Sockets(options) => runtime()?.block_on(sockets::run(&options)),
         // It shares its core with what is behind the proxy: more threads would only switch.
         Bench::Client(client) => tokio::runtime::Builder::new_current_thread()

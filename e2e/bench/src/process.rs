@@ -99,6 +99,11 @@ impl Process {
         Ok(own + children.sum::<f64>())
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<u64> {
+        procfs::descriptors(self.child.id()).with_context(|| self.gone())
+    }
+
     /// A field of /proc/PID/status in bytes: `VmRSS` is what is resident, `VmHWM` the most that ever was.
     pub(crate) fn memory(&self, field: &str) -> anyhow::Result<f64> {
         procfs::status(self.child.id(), field).with_context(|| format!("no {field}: {}", self.gone()))
@@ -184,6 +189,7 @@ mod tests {
         assert!(process.memory("VmRSS").unwrap() > 0.0);
         assert!(process.cpu().unwrap() < 5.0);
         assert!(process.exact_cpu().unwrap() > 0.0);
+        assert!(process.descriptors().unwrap() >= 3);
         assert!(process.largest("VmHWM").unwrap() >= process.memory("VmHWM").unwrap());
         process.end(Signal::SIGKILL).unwrap();
         assert!(process.cpu().is_err());

@@ -56,6 +56,11 @@ pub(crate) fn exact(id: u32) -> Option<f64> {
     Some(times.sum::<f64>() / 1e9)
 }
 
+/// How many descriptors a process has open; none of one that is gone.
+pub(crate) fn descriptors(id: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{id}/fd")).ok()?.count() as u64)
+}
+
 /// The children of a process.
 pub(crate) fn children(id: u32) -> anyhow::Result<Vec<u32>> {
     let all = fs::read_dir("/proc").context("read /proc")?.flatten();

@@ -32,14 +32,16 @@ pub(crate) enum Bench {
     Latency,
     /// CPU per request, throughput, latency and memory of the proxy against nginx, HAProxy and Envoy.
     Cpu,
+    /// A probe's latency beside floods, slow and many clients, and the proxy's memory for each connection and stream.
+    Floods,
     /// Memory of the proxy for each of 10,000 WebSockets.
     Sockets,
 }
 
-/// What is passed on to `cpu`, which judges it.
+/// What is passed on to `cpu`, or to `floods` where that runs alone; they judge it.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Cpu {
-    /// Of `cpu`: only these rows, as h1-1k,tls.
+    /// Of `cpu` and `floods`: only these rows, as h1-1k,tls.
     #[arg(long, value_name = "ROW,…")]
     rows: Option<String>,
     /// Of `cpu`: only these proxies, as tenbin,nginx.
@@ -48,10 +50,10 @@ pub(crate) struct Cpu {
     /// Of `cpu`: rounds of each row.
     #[arg(long)]
     rounds: Option<u32>,
-    /// Of `cpu`: seconds for each proxy in a round.
+    /// Of `cpu`: seconds for each proxy in a round; of `floods`: for the probe, alone and beside each row.
     #[arg(long)]
     seconds: Option<u32>,
-    /// Of `cpu`: the page whose tables are replaced, from the workspace's root: docs/performance.md.
+    /// Of `cpu` and `floods`: the page whose tables are replaced, from the workspace's root: docs/performance.md.
     #[arg(long, value_name = "PAGE")]
     write: Option<String>,
 }
@@ -78,8 +80,8 @@ pub(crate) fn everything(context: &Context, only: Option<Bench>, asked: &Cpu, wa
     let wanted = |bench: Bench| only.is_none_or(|only| only == bench);
     let args = asked.args();
     ensure!(
-        wanted(Bench::Cpu) || args.is_empty(),
-        "{} is for `cpu`, which is not run",
+        wanted(Bench::Cpu) || only == Some(Bench::Floods) || args.is_empty(),
+        "{} is for `cpu` or `floods`, which is not run",
         args.join(" ")
     );
     let say = &context.say;
@@ -92,6 +94,11 @@ pub(crate) fn everything(context: &Context, only: Option<Bench>, asked: &Cpu, wa
     let mut failures = Vec::new();
     if wanted(Bench::Cpu) {
         failures.extend(say.stage("CPU per request", || cpu(context, &binaries, &args)).err());
+    }
+    if wanted(Bench::Floods) && !interrupt::requested() {
+        // Where `cpu` runs too, what was given is its.
+        let args = if only == Some(Bench::Floods) { &args[..] } else { &[] };
+        failures.extend(say.stage("Floods", || floods(context, &binaries, args)).err());
     }
     if wanted(Bench::Sockets) && !interrupt::requested() {
         failures.extend(say.stage("WebSockets", || sockets(context, &binaries)).err());
@@ -118,25 +125,36 @@ fn cpu(context: &Context, binaries: &Binaries, args: &[String]) -> Result<()> {
         ("h2load", "nghttp2-client"),
         ("taskset", "util-linux"),
     ];
-    let missing = programs.into_iter().filter(|(program, _)| which(program).is_none());
-    let packages: Vec<&str> = missing.map(|(_, package)| package).collect();
-    if !packages.is_empty() {
-        own_daemon::install(&context.say, &packages)?;
-    }
-    let path = |name: &str| anyhow::Ok(binaries.path(name)?.display().to_string());
-    let env = [
-        ("TENBIN_PROXY_BINARY", path("tenbin-proxy")?),
-        ("TENBIN_DEMO_BINARY", path("tenbin-demo")?),
-        ("TENBIN_ENVOY_BINARY", envoy::program(context)?.display().to_string()),
-    ];
-    run(context, "cpu", args, &env)
+    installed(context, &programs)?;
+    let [proxy, demo] = ours(binaries)?;
+    let envoy = envoy::program(context)?.display().to_string();
+    run(context, "cpu", args, &[proxy, demo, ("TENBIN_ENVOY_BINARY", envoy)])
+}
+
+fn floods(context: &Context, binaries: &Binaries, args: &[String]) -> Result<()> {
+    installed(context, &[("nginx", "nginx"), ("taskset", "util-linux")])?;
+    run(context, "floods", args, &ours(binaries)?)
 }
 
 fn sockets(context: &Context, binaries: &Binaries) -> Result<()> {
+    run(context, "sockets", &[], &ours(binaries)?)
+}
+
+/// Where our proxy and its app are.
+fn ours(binaries: &Binaries) -> Result<[(&'static str, String); 2]> {
     let path = |name: &str| anyhow::Ok(binaries.path(name)?.display().to_string());
     let (proxy, demo) = (path("tenbin-proxy")?, path("tenbin-demo")?);
-    let env = [("TENBIN_PROXY_BINARY", proxy), ("TENBIN_DEMO_BINARY", demo)];
-    run(context, "sockets", &[], &env)
+    Ok([("TENBIN_PROXY_BINARY", proxy), ("TENBIN_DEMO_BINARY", demo)])
+}
+
+/// Installs the packages of those programs that are missing.
+fn installed(context: &Context, programs: &[(&str, &'static str)]) -> Result<()> {
+    let missing = programs.iter().filter(|(program, _)| which(program).is_none());
+    let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    own_daemon::install(&context.say, &packages)
 }
 
 /// Runs one benchmark and shows what it says.

@@ -46,7 +46,8 @@ enum Command {
         #[command(flatten)]
         way: Way,
     },
-    /// Measures: the operator at its planned size, endpoint event to first pick, CPU per request against other proxies.
+    /// Measures: the operator at its planned size, endpoint event to first pick, CPU per request against other proxies, a
+    /// probe beside floods.
     Bench {
         /// Runs only this one.
         #[arg(value_enum)]

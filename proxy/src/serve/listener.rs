@@ -17,6 +17,9 @@ use crate::upstream::keepalive;
 
 /// Connections that may wait to be accepted; the kernel's own limit (somaxconn) may be lower.
 const BACKLOG: i32 = 4096;
+/// Bytes that wait in the kernel for a client that takes too little, beside those on their way to it. The kernel would hold megabytes, which
+/// count as the container's memory.
+const UNSENT: u32 = 128 << 10;
 /// How long accepting rests after it failed for want of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
 
@@ -68,6 +71,7 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     // Accepted sockets inherit these.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -112,4 +116,22 @@ fn turn_away(stream: &TcpStream) {
 fn is_clients(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+
+    #[test]
+    fn what_is_accepted_has_the_listeners_settings() {
+        let bound = bind((Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap();
+        bound.sockets[0].set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(bound.address).unwrap();
+        let (accepted, _) = bound.sockets[0].accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+    }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
 use rustls_pki_types::ServerName;
-use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use crate::world::{PATIENCE, World, exchange};
@@ -16,19 +15,8 @@ const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn sessions_are_resumed_without_early_data() {
-    let folder = TempDir::new().unwrap();
-    let signed = rcgen::generate_simple_self_signed(["app.test".to_owned()]).unwrap();
-    let (chain, key) = (folder.path().join("chain"), folder.path().join("key"));
-    std::fs::write(&chain, signed.cert.pem()).unwrap();
-    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
-    let tls = format!(
-        ", tls: {{certificates: [{{chain: {}, key: {}}}]}}",
-        chain.display(),
-        key.display()
-    );
-    let world = World::start(&tls, "").await;
-
-    let got = exchange(world.web, ASK, PATIENCE).await;
+    let world = World::start("", "").await;
+    let got = exchange(world.secure, ASK, PATIENCE).await;
     assert!(
         got.closed && !got.bytes.starts_with(b"HTTP"),
         "cleartext is not answered: {got:?}"
@@ -36,7 +24,7 @@ async fn sessions_are_resumed_without_early_data() {
     assert_eq!(world.endpoint.requests(), 0);
 
     let mut roots = RootCertStore::empty();
-    roots.add(signed.cert.der().clone()).unwrap();
+    roots.add(world.certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -45,7 +33,7 @@ async fn sessions_are_resumed_without_early_data() {
         .with_no_client_auth();
     config.enable_early_data = true;
     let config = Arc::new(config);
-    let address = world.web;
+    let address = world.secure;
     let kinds = spawn_blocking(move || [ask(&config, address), ask(&config, address)]);
     assert_eq!(kinds.await.unwrap(), [HandshakeKind::Full, HandshakeKind::Resumed]);
     assert_eq!(world.endpoint.requests(), 2);

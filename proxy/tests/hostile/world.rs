@@ -1,10 +1,12 @@
 //! The proxy as a process, before the recorder.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +30,9 @@ pub(crate) struct World {
     pub(crate) web: SocketAddr,
     /// One that trusts the hops in front of it: all of loopback.
     pub(crate) behind: SocketAddr,
+    /// One that speaks TLS, and its certificate, which is for `app.test`.
+    pub(crate) secure: SocketAddr,
+    pub(crate) certificate: CertificateDer<'static>,
     probes: AtomicUsize,
     _folder: TempDir,
 }
@@ -50,16 +55,32 @@ pub(crate) async fn eventually<T>(
     }
 }
 
+/// A certificate that signs itself, and what a listener is told of it.
+fn certificate(folder: &Path) -> (CertificateDer<'static>, String) {
+    let signed = rcgen::generate_simple_self_signed(["app.test".to_owned()]).unwrap();
+    let (chain, key) = (folder.join("chain"), folder.join("key"));
+    std::fs::write(&chain, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let tls = format!(
+        "tls: {{certificates: [{{chain: {}, key: {}}}]}}",
+        chain.display(),
+        key.display()
+    );
+    (signed.cert.der().clone(), tls)
+}
+
 impl World {
     /// A proxy with `listener` as further settings of its listeners, and `route` of its routes.
     pub(crate) async fn start(listener: &str, route: &str) -> Self {
         let endpoint = Recorder::start().await;
         let folder = TempDir::new().unwrap();
         let (file, socket) = (folder.path().join("proxy.yaml"), folder.path().join("admin.sock"));
+        let (certificate, tls) = certificate(folder.path());
         let routes = format!("routes: [{{prefix: /admin, cluster: admin{route}}}, {{cluster: app{route}}}]");
         let config = format!(
             "admin: {}\nlisteners:\n  - {{name: web, address: '127.0.0.1:0', {routes}{listener}}}\n  \
-             - {{name: behind, address: '127.0.0.1:0', trustedHops: [127.0.0.0/8], {routes}{listener}}}\n\
+             - {{name: behind, address: '127.0.0.1:0', trustedHops: [127.0.0.0/8], {routes}{listener}}}\n  \
+             - {{name: secure, address: '127.0.0.1:0', {tls}, {routes}{listener}}}\n\
              clusters:\n  - {{name: app, endpoints: ['{}']}}\n  - {{name: admin, endpoints: ['{}']}}\n",
             socket.display(),
             endpoint.app,
@@ -91,6 +112,8 @@ impl World {
         World {
             web: address("web"),
             behind: address("behind"),
+            secure: address("secure"),
+            certificate,
             proxy,
             endpoint,
             probes: AtomicUsize::default(),

@@ -1,21 +1,17 @@
 //! What is printed, and put into the page: the tables, what their rows are, and how to repeat them.
 
 use std::fmt::{self, Display};
-use std::fs;
-use std::path::Path;
-
-use anyhow::Context;
 
 use super::idle::Idle;
 use super::proxy::Proxy;
 use super::row::Row;
 use super::turn::Turn;
 use super::workers::Workers;
+use crate::page::Place;
 use crate::table::{Samples, Table, bytes, ms};
 
-/// The lines between which the page has the tables.
-const BEGIN: &str = "<!-- The tables of `cargo xtask bench cpu` -->\n";
-const END: &str = "<!-- End of the tables -->\n";
+/// Where the page has the tables.
+pub(crate) const PLACE: Place = Place("<!-- The tables of `cargo xtask bench cpu` -->\n");
 
 /// What was measured of a row, by proxy, round by round.
 #[derive(Clone, Debug)]
@@ -177,29 +173,6 @@ fn times(ratio: f64) -> String {
     format!("{ratio:.2} ×")
 }
 
-/// Whether a page has a place for the tables: asked before they are measured.
-pub(crate) fn has_place(page: &Path) -> anyhow::Result<()> {
-    replaced(page, "").map(drop)
-}
-
-/// Puts the tables into a page, in place of those that are there.
-pub(crate) fn write(page: &Path, results: &Results) -> anyhow::Result<()> {
-    let text = replaced(page, &results.to_string())?;
-    fs::write(page, text).with_context(|| format!("write {}", page.display()))
-}
-
-fn replaced(page: &Path, tables: &str) -> anyhow::Result<String> {
-    let text = fs::read_to_string(page).with_context(|| format!("read {}", page.display()))?;
-    placed(&text, tables).with_context(|| format!("{} lacks the lines {BEGIN:?} and {END:?}", page.display()))
-}
-
-/// `page` with `tables` between its two lines.
-fn placed(page: &str, tables: &str) -> Option<String> {
-    let (head, rest) = page.split_once(BEGIN)?;
-    let (_, tail) = rest.split_once(END)?;
-    Some(format!("{head}{BEGIN}{tables}{END}{tail}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,14 +234,5 @@ mod tests {
         assert_eq!(ratio(&costs, Proxy::Envoy), "4.00 ×");
         assert_eq!(ratio(&costs, Proxy::Nginx), "–");
         assert_eq!(ratio(&costs[..1], Proxy::Tenbin), "–");
-    }
-
-    #[test]
-    fn the_page_has_a_place_for_the_tables() {
-        let page = include_str!("../../../../docs/performance.md");
-        let page = placed(page, "new\n").unwrap();
-        assert!(page.contains(&format!("{BEGIN}new\n{END}")));
-        assert_eq!(placed(&page, "new\n").as_deref(), Some(page.as_str()));
-        assert_eq!(placed("a", "new"), None);
     }
 }

@@ -80,15 +80,16 @@ async fn served(
     let mut serving = pin!(request::serve(Rc::clone(connection), informer.clone(), request));
     poll_fn(|cx| {
         notices.register(cx.waker());
+        // First, so that a stream that was reset at once does not so much as connect to an endpoint.
+        if respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
+        }
         let mut polled = serving.as_mut().poll(cx);
         if let Poll::Ready(response) = &mut polled {
             expect::answered(&informer, response);
             if notices.is_empty() {
                 return polled.map(Some);
             }
-        }
-        if respond.poll_reset(cx).is_ready() {
-            return Poll::Ready(None);
         }
         notices.send(respond);
         polled.map(Some)

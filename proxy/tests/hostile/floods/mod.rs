@@ -6,9 +6,11 @@ mod rows;
 
 use std::time::Duration;
 
+use tenbin_hostile::Flood;
 use tokio::time::sleep;
 
 use crate::world::World;
+use pour::Reads;
 
 pub(crate) use rows::sections;
 
@@ -28,62 +30,107 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) answer: &'static str,
     pub(crate) rule: &'static str,
-    flood: Flood,
+    what: What,
 }
 
-/// The floods, and a test for each.
-macro_rules! floods {
-    ($($test:ident: $flood:ident,)*) => {
-        /// What is done to the proxy.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Flood {
-            $($flood,)*
-        }
+/// What is done to the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A flood over HTTP/2; whether its client reads what it is answered.
+    Flood(Flood, Reads),
+    Slow(Slow),
+}
 
-        $(#[tokio::test]
-        async fn $test() {
-            let mut rows = sections().into_iter().flat_map(|section| section.rows);
-            let row = rows.find(|row| row.flood == Flood::$flood).expect("each has a row");
-            if let Err(why) = judge(row).await {
-                panic!("{}: {why}", row.name);
+/// Over what a flood comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    Cleartext,
+    Tls,
+}
+
+macro_rules! floods {
+    ($($test:ident: $flood:ident, $reads:ident;)*) => {
+        $(mod $test {
+            use super::*;
+
+            #[tokio::test]
+            async fn in_cleartext() {
+                expect(What::Flood(Flood::$flood, Reads::$reads), Over::Cleartext).await;
+            }
+
+            #[tokio::test]
+            async fn over_tls() {
+                expect(What::Flood(Flood::$flood, Reads::$reads), Over::Tls).await;
             }
         })*
     };
 }
 
-floods! {
-    rapid_reset: RapidReset,
-    made_you_reset: MadeYouReset,
-    continuation: Continuation,
-    empty_continuation: EmptyContinuation,
-    settings: Settings,
-    ping: Ping,
-    ping_unread: PingUnread,
-    priority: Priority,
-    window_update: WindowUpdate,
-    empty_data: EmptyData,
-    unknown_frames: UnknownFrames,
-    hpack_bomb: HpackBomb,
-    zero_window: ZeroWindow,
-    slow_reader_http2: SlowReader2,
-    slow_block: SlowBlock,
-    slow_body_http2: SlowBody2,
-    slow_preface: SlowPreface,
-    slow_headers: SlowHeaders,
-    slow_body: SlowBody,
-    slow_chunk: SlowChunk,
-    slow_reader: SlowReader1,
-    silence: Silence,
-    many_connections: Connections,
+macro_rules! slow {
+    ($($test:ident: $slow:ident,)*) => {
+        /// A slow peer, or many of them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Slow {
+            $($slow,)*
+        }
+
+        $(#[tokio::test]
+        async fn $test() {
+            expect(What::Slow(Slow::$slow), Over::Cleartext).await;
+        })*
+    };
 }
 
-async fn judge(row: Row) -> Result<(), String> {
+floods! {
+    rapid_reset: RapidReset, All;
+    made_you_reset: MadeYouReset, All;
+    made_you_reset_by_window: MadeYouResetByWindow, All;
+    made_you_reset_by_data: MadeYouResetByData, All;
+    made_you_reset_by_priority: MadeYouResetByPriority, All;
+    continuation: Continuation, All;
+    empty_continuation: EmptyContinuation, All;
+    settings: Settings, All;
+    ping: Ping, All;
+    ping_unread: Ping, Nothing;
+    priority: Priority, All;
+    window_update: WindowUpdate, All;
+    empty_data: EmptyData, All;
+    unknown_frames: UnknownFrames, All;
+    hpack_bomb: HpackBomb, All;
+}
+
+slow! {
+    zero_window: ZeroWindow,
+    slow_reader_http2: Reader2,
+    slow_block: Block,
+    slow_body_http2: Body2,
+    slow_preface: Preface,
+    slow_headers: Headers,
+    slow_body: Body,
+    slow_chunk: Chunk,
+    slow_reader: Reader1,
+    silence: Silence,
+    many_connections: Connections,
+    slow_handshake: Handshake,
+    no_handshake: NoHandshake,
+    many_handshakes: Handshakes,
+}
+
+async fn expect(what: What, over: Over) {
+    let mut rows = sections().into_iter().flat_map(|section| section.rows);
+    let row = rows.find(|row| row.what == what).expect("each has a row");
+    if let Err(why) = judge(row, over).await {
+        panic!("{}: {why}", row.name);
+    }
+}
+
+async fn judge(row: Row, over: Over) -> Result<(), String> {
     let world = World::start(LISTENER, ROUTE).await;
     world.endpoint.begin(None);
     world.probe().await?;
     let quiet = world.memory();
     let mut most = quiet;
-    let flood = rows::run(row.flood, &world);
+    let flood = rows::run(row.what, over, &world);
     let watch = async {
         loop {
             most = most.max(world.memory());

@@ -1,11 +1,16 @@
 //! Writing without end, and seeing that it comes to one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// How long what stands still or drips may go on: longer than each of the proxy's times.
 pub(super) const STANDS: Duration = Duration::from_secs(12);
@@ -20,7 +25,7 @@ const SMALL_BUFFER: u32 = 4 << 10;
 
 /// What a client does with what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reads {
+pub(crate) enum Reads {
     All,
     Nothing,
 }
@@ -32,14 +37,32 @@ pub(super) async fn narrow(address: SocketAddr) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
+/// HTTP/2 over TLS on a connection, by ALPN.
+pub(super) async fn secured(stream: TcpStream, certificate: CertificateDer<'static>) -> TlsStream<TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from("app.test").unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap()
+}
+
 /// Writes `first`, then each piece, and expects that the proxy closes. The error says how much it took without that.
 pub(super) async fn pour(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     first: Vec<u8>,
     pieces: impl Iterator<Item = Vec<u8>>,
     reads: Reads,
 ) -> Result<(), String> {
-    let (mut read, mut write) = stream.split();
+    let (mut read, mut write) = tokio::io::split(&mut stream);
     let mut poured = 0;
     let writing = async {
         let mut writes = write.write_all(&first).await;
@@ -87,7 +110,7 @@ pub(super) async fn stand(mut stream: TcpStream, input: Vec<u8>) -> Result<Vec<u
 }
 
 /// Whether a connection from which nothing was read has an end all the same.
-pub(super) async fn is_over(stream: &mut TcpStream) -> bool {
+pub(super) async fn is_over(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut buffer = vec![0; 64 << 10];
     let drained = timeout(Duration::from_secs(1), async {
         while matches!(stream.read(&mut buffer).await, Ok(1..)) {}

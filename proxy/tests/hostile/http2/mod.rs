@@ -1,6 +1,5 @@
 //! Input over HTTP/2: each row is one stream of a connection of its own, before an endpoint that speaks HTTP/1.1.
 
-pub(crate) mod frames;
 mod rows;
 
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::row::Form;
 use crate::world::{World, eventually};
-use frames::{END_STREAM, GOAWAY, HEADERS, RST_STREAM};
+use tenbin_hostile::frames::{self, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
 
 pub(crate) use rows::sections;
 

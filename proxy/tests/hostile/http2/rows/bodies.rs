@@ -1,9 +1,9 @@
 //! Bodies, their lengths, and trailers.
 
 use super::{and, owned, passes, post, row, shown};
-use crate::http2::frames::{DATA, END_STREAM, block, fields, frame, headers};
 use crate::http2::{Answer, Row};
 use crate::row::form;
+use tenbin_hostile::frames::{DATA, END_STREAM, block, fields, frame, headers};
 
 pub(super) fn rows() -> Vec<Row> {
     let rule = "9113 §8.1.1";

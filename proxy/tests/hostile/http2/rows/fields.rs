@@ -1,9 +1,9 @@
 //! Names and values of fields, how many and how large.
 
 use super::{Fields, and, passes, row};
-use crate::http2::frames::{END_STREAM, block, fields, headers};
 use crate::http2::{Answer, Row};
 use crate::row::form;
+use tenbin_hostile::frames::{END_STREAM, block, fields, headers};
 
 const GET: &str = "GET / HTTP/1.1";
 

@@ -4,9 +4,9 @@ mod bodies;
 mod fields;
 mod pseudo;
 
-use crate::http2::frames::{self, DATA, END_STREAM, block, frame, headers};
 use crate::http2::{Answer, Row};
 use crate::row::{Form, Section};
+use tenbin_hostile::frames::{self, DATA, END_STREAM, block, frame, headers};
 
 type Fields = Vec<(String, Vec<u8>)>;
 

@@ -1,32 +1,45 @@
 //! HTTP/2 by hand: frames as they are on the wire, header blocks without compression, and as much reading as it takes to see what
-//! became of a stream.
+//! became of a stream. Whoever calls this writes the bytes by hand: lengths are taken as they are given.
 
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What each connection begins with (RFC 9113 §3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const PRIORITY: u8 = 2;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-pub(crate) const CONTINUATION: u8 = 9;
+/// A kind of frame: RFC 9113 §6.1.
+pub const DATA: u8 = 0;
+/// A kind of frame: RFC 9113 §6.2.
+pub const HEADERS: u8 = 1;
+/// A kind of frame: RFC 9113 §6.3.
+pub const PRIORITY: u8 = 2;
+/// A kind of frame: RFC 9113 §6.4.
+pub const RST_STREAM: u8 = 3;
+/// A kind of frame: RFC 9113 §6.5.
+pub const SETTINGS: u8 = 4;
+/// A kind of frame: RFC 9113 §6.7.
+pub const PING: u8 = 6;
+/// A kind of frame: RFC 9113 §6.8.
+pub const GOAWAY: u8 = 7;
+/// A kind of frame: RFC 9113 §6.9.
+pub const WINDOW_UPDATE: u8 = 8;
+/// A kind of frame: RFC 9113 §6.10.
+pub const CONTINUATION: u8 = 9;
 
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
+/// A flag: nothing more comes on the stream.
+pub const END_STREAM: u8 = 1;
+/// A flag: the header block is whole.
+pub const END_HEADERS: u8 = 4;
 
 /// The largest frame that a peer takes unless it says otherwise.
 const MAX_FRAME: usize = 16 << 10;
 
 /// A frame.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    // Frames have 24 bits for their length.
+    let [.., a, b, c] = payload.len().to_be_bytes();
+    [&[a, b, c, kind, flags], &stream.to_be_bytes()[..], payload].concat()
 }
 
 /// The beginning of a connection, with these settings.
-pub(crate) fn begin(settings: &[(u16, u32)]) -> Vec<u8> {
+pub fn begin(settings: &[(u16, u32)]) -> Vec<u8> {
     let settings: Vec<u8> = settings
         .iter()
         .flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
@@ -35,7 +48,7 @@ pub(crate) fn begin(settings: &[(u16, u32)]) -> Vec<u8> {
 }
 
 /// A header block: each field as a literal that is not indexed.
-pub(crate) fn block(fields: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn block(fields: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -50,7 +63,7 @@ pub(crate) fn block(fields: &[(String, Vec<u8>)]) -> Vec<u8> {
 /// A length with a prefix of 7 bits (RFC 7541 §5.1).
 fn integer(block: &mut Vec<u8>, mut n: usize) {
     if n < 127 {
-        return block.push(n.try_into().unwrap());
+        return block.push(n as u8);
     }
     block.push(127);
     n -= 127;
@@ -58,11 +71,11 @@ fn integer(block: &mut Vec<u8>, mut n: usize) {
         block.push((n % 128) as u8 | 128);
         n /= 128;
     }
-    block.push(n.try_into().unwrap());
+    block.push(n as u8);
 }
 
 /// A header block in as many frames as it takes.
-pub(crate) fn headers(stream: u32, flags: u8, block: &[u8]) -> Vec<u8> {
+pub fn headers(stream: u32, flags: u8, block: &[u8]) -> Vec<u8> {
     let mut pieces = block.chunks(MAX_FRAME).peekable();
     let mut frames = Vec::new();
     let mut kind = (HEADERS, flags);
@@ -75,12 +88,12 @@ pub(crate) fn headers(stream: u32, flags: u8, block: &[u8]) -> Vec<u8> {
 }
 
 /// A whole GET of `path`.
-pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
+pub fn get(stream: u32, path: &str) -> Vec<u8> {
     headers(stream, END_STREAM, &block(&fields("GET", path)))
 }
 
 /// The fields of a good request.
-pub(crate) fn fields(method: &str, path: &str) -> Vec<(String, Vec<u8>)> {
+pub fn fields(method: &str, path: &str) -> Vec<(String, Vec<u8>)> {
     let fields = [
         (":method", method),
         (":scheme", "http"),
@@ -95,15 +108,19 @@ pub(crate) fn fields(method: &str, path: &str) -> Vec<(String, Vec<u8>)> {
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) stream: u32,
-    pub(crate) payload: Vec<u8>,
+pub struct Frame {
+    /// Its kind, as [`DATA`].
+    pub kind: u8,
+    /// Its flags, as [`END_STREAM`].
+    pub flags: u8,
+    /// The stream that it is about; 0 for the connection.
+    pub stream: u32,
+    /// What it carries.
+    pub payload: Vec<u8>,
 }
 
 /// Takes a frame off the front of `bytes`.
-pub(crate) fn next(bytes: &mut Vec<u8>) -> Option<Frame> {
+pub fn next(bytes: &mut Vec<u8>) -> Option<Frame> {
     let [a, b, c, kind, flags, stream @ ..] = *bytes.first_chunk::<9>()?;
     let length = u32::from_be_bytes([0, a, b, c]) as usize;
     let payload = bytes.get(9..9 + length)?.to_vec();
@@ -118,7 +135,7 @@ pub(crate) fn next(bytes: &mut Vec<u8>) -> Option<Frame> {
 
 /// The status of a response's header block, which is its first field: one of the static table, or a literal with that table's name, of
 /// digits with or without Huffman's code (RFC 7541, appendices A and B). A change of the table's size may stand before it.
-pub(crate) fn status(block: &[u8]) -> Option<u16> {
+pub fn status(block: &[u8]) -> Option<u16> {
     const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     match block {
         [0x20..=0x3f, rest @ ..] => status(rest),
