@@ -95,6 +95,7 @@ impl<'a> Reply<'a> {
             },
         };
         wire.respond(|out| tenbin_http1::write_response(out, head.status, &head.headers, &reply, date.as_ref()));
+        tenbin_http1::recycle(head.headers);
         Reply {
             wire,
             worker,
