@@ -1,5 +1,7 @@
 //! Header and trailer lines into a map (RFC 9112 §5). What the fields mean is read in `framing`.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -8,11 +10,35 @@ use crate::{Malformed, start, token};
 /// Room for what a proxy adds to a head, so that the map need not grow for it.
 const SPARE: usize = 8;
 
+/// The most maps that a thread keeps for later heads.
+const KEPT: usize = 32;
+/// The most headers that a kept map has room for.
+const KEPT_ROOM: usize = 64;
+
+thread_local! {
+    /// Maps of heads that nobody needs any more, empty: their memory is what reading a head would otherwise spend most on.
+    static SPENT: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the memory of headers that were read, and that nobody needs any more, for those that this thread reads next: of up to 32 maps.
+pub fn recycle(mut headers: HeaderMap) {
+    if (1..=KEPT_ROOM).contains(&headers.capacity()) {
+        headers.clear();
+        SPENT.with_borrow_mut(|spent| {
+            if spent.len() < KEPT {
+                spent.push(headers);
+            }
+        });
+    }
+}
+
 /// Reads the lines of `section` from `at` up to the empty one; it is known that all of them end in CR LF, and that `count`
 /// lines and an empty one are there. Values share the bytes of `section`.
 pub(crate) fn read(section: &Bytes, mut at: usize, count: usize) -> Result<HeaderMap, Malformed> {
-    let mut headers =
-        HeaderMap::try_with_capacity(count.saturating_add(SPARE)).map_err(|_| Malformed::TooManyHeaders)?;
+    let mut headers = SPENT.with_borrow_mut(Vec::pop).unwrap_or_default();
+    headers
+        .try_reserve(count.saturating_add(SPARE))
+        .map_err(|_| Malformed::TooManyHeaders)?;
     for _ in 0..count {
         let rest = section.get(at..).unwrap_or_default();
         let lf = memchr::memchr(b'\n', rest).unwrap_or(rest.len());

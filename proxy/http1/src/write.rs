@@ -89,7 +89,9 @@ pub fn write_response(
         && !status.is_informational()
         && !headers.contains_key(DATE)
     {
-        put_header(out, &DATE, date);
+        out.put_slice(b"date: ");
+        out.put_slice(date.as_bytes());
+        out.put_slice(b"\r\n");
     }
     out.put_slice(b"\r\n");
 }
@@ -162,18 +164,39 @@ fn put_status(out: &mut BytesMut, version: Version, status: StatusCode) {
 }
 
 fn put_headers(out: &mut BytesMut, headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) {
-    for (name, value) in headers {
-        if passes(name) {
-            put_header(out, name, value);
-        }
+    let pass = || headers.iter().filter(|(name, _)| passes(name));
+    let length: usize = pass().map(|(name, value)| line_length(name, value)).sum();
+    let begin = out.len();
+    // Room for all lines at once: adding to the buffer piece by piece costs more than the copies.
+    out.resize(begin + length, 0);
+    let mut room = out.get_mut(begin..).unwrap_or_default();
+    for (name, value) in pass() {
+        let Some((line, rest)) = std::mem::take(&mut room).split_at_mut_checked(line_length(name, value)) else {
+            break;
+        };
+        put_line(line, name.as_str().as_bytes(), value.as_bytes());
+        room = rest;
     }
+    debug_assert!(room.is_empty(), "the same headers pass both times");
 }
 
-fn put_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    out.put_slice(name.as_str().as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value.as_bytes());
-    out.put_slice(b"\r\n");
+fn line_length(name: &HeaderName, value: &HeaderValue) -> usize {
+    name.as_str().len() + 2 + value.len() + 2
+}
+
+/// Writes a header's line, which is as long as `line`.
+fn put_line(line: &mut [u8], name: &[u8], value: &[u8]) {
+    if let Some((to, rest)) = line.split_at_mut_checked(name.len()) {
+        to.copy_from_slice(name);
+        if let Some((colon, rest)) = rest.split_first_chunk_mut()
+            && let Some((to, rest)) = rest.split_at_mut_checked(value.len())
+            && let Some((end, _)) = rest.split_first_chunk_mut()
+        {
+            *colon = *b": ";
+            to.copy_from_slice(value);
+            *end = *b"\r\n";
+        }
+    }
 }
 
 fn put_length(out: &mut BytesMut, length: u64) {

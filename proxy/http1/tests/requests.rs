@@ -522,3 +522,13 @@ fn one_after_the_other_out_of_one_buffer() {
     );
     assert_eq!(buf, "POST");
 }
+
+#[test]
+fn nothing_is_left_of_headers_that_were_given_back() {
+    let first = accepted(b"GET / HTTP/1.1\r\na: 1\r\na: 2\r\nb: 3\r\n\r\n");
+    tenbin_http1::recycle(first.request.into_parts().0.headers);
+    let second = accepted(b"GET / HTTP/1.1\r\nb: 4\r\n\r\n").request;
+    let headers: Vec<_> = second.headers().iter().collect();
+    assert_eq!(headers.len(), 1);
+    assert_eq!((headers[0].0.as_str(), headers[0].1.as_bytes()), ("b", &b"4"[..]));
+}

@@ -314,15 +314,16 @@ impl ResponseBody {
         let Some(mut exchange) = self.exchange.take() else {
             return;
         };
+        let now = exchange.connection().worker.clock.now();
         if let Source::Endpoint(relay) = &mut self.source {
             if let Some(lease) = relay.body.finish() {
-                exchange.give_back(lease);
+                exchange.give_back(lease, now);
             }
             if let Some(upload) = &relay.upload {
                 upload.watch();
             }
         }
-        exchange.complete();
+        exchange.complete(now);
     }
 }
 

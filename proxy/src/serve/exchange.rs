@@ -106,13 +106,18 @@ impl Exchange {
         self.upload = Some(upload);
     }
 
-    /// It is sent to an endpoint, which learns of its trace by `headers`; the one before, if any, is free of it.
-    pub(super) fn try_on(&mut self, picked: Picked, headers: Option<&mut HeaderMap>) -> &Picked {
+    /// When it began.
+    pub(super) fn started(&self) -> Time {
+        self.started
+    }
+
+    /// It is sent to an endpoint `now`, which learns of its trace by `headers`; the one before, if any, is free of it.
+    pub(super) fn try_on(&mut self, picked: Picked, headers: Option<&mut HeaderMap>, now: Time) -> &Picked {
         if self.tries > 0 {
             self.stats.retries.fetch_add(1, Relaxed);
         }
         self.tries += 1;
-        self.tried_at = self.connection.worker.clock.now();
+        self.tried_at = now;
         self.head_at = None;
         if let Some(record) = &mut self.record {
             let span = span_id(&mut self.connection.worker.rng.borrow_mut());
@@ -149,7 +154,7 @@ impl Exchange {
 
     /// The endpoint is done with it, though the client is not.
     pub(super) fn release(&mut self, lease: Lease) {
-        self.give_back(lease);
+        self.give_back(lease, self.connection.worker.clock.now());
         self.admission = None;
         let picked = self.picked.take();
         if let (Some(record), Some(picked)) = (&mut self.record, picked) {
@@ -157,9 +162,8 @@ impl Exchange {
         }
     }
 
-    /// This came of the last try: the status of a response, or why there is none.
-    pub(super) fn tried(&mut self, result: Result<StatusCode, Failure>) {
-        let now = self.connection.worker.clock.now();
+    /// This came `now` of the last try: the status of a response, or why there is none.
+    pub(super) fn tried(&mut self, result: Result<StatusCode, Failure>, now: Time) {
         self.head_at = result.is_ok().then_some(now);
         if let Some(record) = &mut self.record {
             record.try_result(result);
@@ -190,11 +194,11 @@ impl Exchange {
         self.picked.as_ref()
     }
 
-    /// The endpoint did what was asked, or failed at it: the balancer learns of it. `sent` is when it had the whole of the request, where
-    /// that has a body.
-    pub(super) fn judge(&self, outcome: tenbin_balance::Outcome, sent: Option<Time>) {
+    /// The endpoint did what was asked, or failed at it, `now`: the balancer learns of it. `sent` is when it had the whole of the request,
+    /// where that has a body.
+    pub(super) fn judge(&self, outcome: tenbin_balance::Outcome, sent: Option<Time>, now: Time) {
         if let Some(picked) = &self.picked {
-            picked.open.answered(outcome, sent, self.connection.worker.clock.now());
+            picked.open.answered(outcome, sent, now);
         }
     }
 
@@ -217,25 +221,25 @@ impl Exchange {
         self.failure.get_or_insert(failure);
     }
 
-    /// The endpoint's response was read to its end: the connection that it came over is free for another request.
-    pub(super) fn give_back(&self, lease: Lease) {
+    /// The endpoint's response was read to its end `now`: the connection that it came over is free for another request.
+    pub(super) fn give_back(&self, lease: Lease, now: Time) {
         let worker = &self.connection.worker;
         if let Some(picked) = &self.picked {
-            picked.open.ended(worker.clock.now());
+            picked.open.ended(now);
         }
-        worker.pool.put(lease, worker.clock);
+        worker.pool.put(lease, worker.clock, now);
     }
 
-    /// The response ended as it should; a tunnel completes when it opens, and then only stays open.
-    pub(super) fn complete(&mut self) {
+    /// The response ended as it should, `now`; a tunnel completes when it opens, and then only stays open.
+    pub(super) fn complete(&mut self, now: Time) {
         if !self.completed {
             self.completed = true;
-            self.record();
+            self.record(now);
         }
     }
 
     /// Counts it, and tells the access log.
-    fn record(&mut self) {
+    fn record(&mut self, now: Time) {
         if !self.completed {
             self.fail(Failure::ClientGone);
         }
@@ -248,7 +252,7 @@ impl Exchange {
         if let Some(failure) = self.failure {
             self.stats.failures[failure as usize].fetch_add(1, Relaxed);
         }
-        let duration = self.connection.worker.clock.now().since(self.started);
+        let duration = now.since(self.started);
         if self.status != Some(StatusCode::SWITCHING_PROTOCOLS) {
             self.stats.duration.observe(duration);
         }
@@ -313,7 +317,7 @@ fn watch<B>(connection: &Connection, listener: &Listener, request: &Request<B>, 
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.completed {
-            self.record();
+            self.record(self.connection.worker.clock.now());
         }
         self.stats.in_flight.fetch_sub(1, Relaxed);
         if self.tunnel {

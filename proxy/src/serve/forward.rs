@@ -119,7 +119,7 @@ pub(super) async fn forward(
         exchange.uploads(Rc::clone(upload));
     }
     let mut forward = Forward {
-        patience: Patience::new(worker.clock, route.timeouts, grpc, upload.clone()),
+        patience: Patience::new(worker.clock, exchange.started(), route.timeouts, grpc, upload.clone()),
         parcel: Parcel::new(head, upload, trailers),
         retries,
         exchange,
@@ -148,10 +148,18 @@ enum Next {
 impl Forward<'_> {
     /// Picks the first endpoint.
     async fn place(&mut self) -> Result<(), Failure> {
-        let ask = self.way.ask(&self.worker, self.upgrade);
+        let started = self.exchange.started();
+        let ask = self.way.ask(&self.worker, self.upgrade, started);
         let (admission, picked) = ask.first(&self.patience).await?;
+        // Where nothing had to be waited for, it is still the moment in which the request began.
+        let now = if self.way.routed.cluster.limited {
+            self.worker.clock.now()
+        } else {
+            started
+        };
         self.exchange.admit(admission);
-        self.exchange.try_on(picked, self.parcel.headers_mut());
+        self.exchange.try_on(picked, self.parcel.headers_mut(), now);
+        self.patience.begin(now);
         Ok(())
     }
 
@@ -164,7 +172,7 @@ impl Forward<'_> {
                 Ok(response) => return Ok(response),
                 Err(Next::End(failure)) => return Err(failure),
                 Err(Next::Again { at_once }) => {
-                    if let Err(failure) = self.pick_next(at_once).await {
+                    if let Err(failure) = Box::pin(self.pick_next(at_once)).await {
                         // What went wrong before tells more than that nobody is left.
                         return Err(self.failure.unwrap_or(failure));
                     }
@@ -202,7 +210,7 @@ impl Forward<'_> {
             (StatusCode::CONTINUE, None) => {}
             _ => informer.tell(status, headers),
         };
-        if let Some(lease) = to.pool.take(to.endpoint, to.clock.now()) {
+        if let Some(lease) = to.pool.take(to.endpoint, self.patience.tried()) {
             match upstream::send(lease, &mut self.parcel, keep, &self.patience, &mut interim).await {
                 Err(why) if why.stale && self.parcel.is_whole() && (why.unsent || self.retries.may_resend()) => {}
                 outcome => return outcome,
@@ -210,7 +218,10 @@ impl Forward<'_> {
         }
         // Boxed, as what is rare: every connection is as large as the largest that a request on it may need.
         match self.patience.before(Box::pin(to.open())).await {
-            Ok(Ok(lease)) => upstream::send(lease, &mut self.parcel, keep, &self.patience, &mut interim).await,
+            Ok(Ok(lease)) => {
+                self.patience.begin(to.clock.now());
+                upstream::send(lease, &mut self.parcel, keep, &self.patience, &mut interim).await
+            }
             Ok(Err(failure)) => Err(failed(failure)),
             Err(failure) => Err(Undelivered {
                 failure,
@@ -227,22 +238,23 @@ impl Forward<'_> {
 
     /// Judges what a try brought, tells the balancer, and decides what is done about it.
     async fn judge(&mut self, outcome: Result<Response<Download>, Undelivered>) -> Result<Response<Download>, Next> {
+        let now = self.worker.clock.now();
         match outcome {
             Ok(response) => {
-                self.exchange.tried(Ok(response.status()));
-                self.judge_response(response).await
+                self.exchange.tried(Ok(response.status()), now);
+                self.judge_response(response, now).await
             }
             Err(why) => {
-                self.exchange.tried(Err(why.failure));
-                Err(self.judge_failure(why))
+                self.exchange.tried(Err(why.failure), now);
+                Err(self.judge_failure(why, now))
             }
         }
     }
 
-    fn judge_failure(&mut self, why: Undelivered) -> Next {
+    fn judge_failure(&mut self, why: Undelivered, now: Time) -> Next {
         let Undelivered { failure, .. } = why;
         if failure.fault() == Fault::Endpoint {
-            self.exchange.judge(Outcome::Failure, self.sent());
+            self.exchange.judge(Outcome::Failure, self.sent(), now);
         }
         let again = self.retries.after(failure);
         if again == Again::No || !self.parcel.is_whole() || !self.patience.lasts() {
@@ -265,7 +277,11 @@ impl Forward<'_> {
         }
     }
 
-    async fn judge_response(&mut self, mut response: Response<Download>) -> Result<Response<Download>, Next> {
+    async fn judge_response(
+        &mut self,
+        mut response: Response<Download>,
+        now: Time,
+    ) -> Result<Response<Download>, Next> {
         let spoken = self.exchange.picked().map(|picked| picked.endpoint.transport.protocol);
         let is_grpc = spoken == Some(UpstreamProtocol::Http2) && grpc::is_grpc(response.headers());
         let grpc_status = if is_grpc {
@@ -277,7 +293,7 @@ impl Forward<'_> {
         let checked = headers::to_client(&mut response, self.upgrade);
         let is_failure = speaks_against || checked.is_err();
         let outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
-        self.exchange.judge(outcome, self.sent());
+        self.exchange.judge(outcome, self.sent(), now);
         let status = match grpc_status {
             Some(grpc::UNAVAILABLE) => StatusCode::SERVICE_UNAVAILABLE,
             _ => response.status(),
@@ -291,7 +307,10 @@ impl Forward<'_> {
             return checked.map(|()| response).map_err(Next::End);
         }
         self.note_tried();
-        self.drop_last().await;
+        if self.last.is_some() {
+            // Boxed, as what is rare.
+            Box::pin(self.drop_last()).await;
+        }
         match (checked, self.exchange.leave()) {
             (Ok(()), Some(picked)) => self.last = Some((response, picked)),
             (Err(failure), _) => self.failure = Some(failure),
@@ -319,18 +338,21 @@ impl Forward<'_> {
         if !at_once {
             self.back_off().await?;
         }
-        let ask = self.way.ask(&self.worker, self.upgrade);
+        let ask = self.way.ask(&self.worker, self.upgrade, self.worker.clock.now());
         let picked = match ask.next(&self.tried) {
             Err(Failure::NoEndpoint) => {
                 self.tried = Tried::default();
                 if at_once {
                     self.back_off().await?;
                 }
-                self.way.ask(&self.worker, self.upgrade).next(&self.tried)?
+                let now = self.worker.clock.now();
+                self.way.ask(&self.worker, self.upgrade, now).next(&self.tried)?
             }
             picked => picked?,
         };
-        self.exchange.try_on(picked, self.parcel.headers_mut());
+        let now = self.worker.clock.now();
+        self.exchange.try_on(picked, self.parcel.headers_mut(), now);
+        self.patience.begin(now);
         Ok(())
     }
 
@@ -367,7 +389,7 @@ impl Forward<'_> {
             Err(_) => None,
         };
         if let Some(lease) = lease {
-            self.worker.pool.put(lease, self.worker.clock);
+            self.worker.pool.put(lease, self.worker.clock, self.worker.clock.now());
         }
         drop(picked);
     }
@@ -398,12 +420,13 @@ impl Forward<'_> {
 }
 
 impl Way {
-    fn ask<'a>(&'a self, worker: &'a Rc<WorkerContext>, held: bool) -> Ask<'a> {
+    fn ask<'a>(&'a self, worker: &'a Rc<WorkerContext>, held: bool, now: Time) -> Ask<'a> {
         Ask {
             worker,
             cluster: &self.routed.cluster,
             bond: &self.bond,
             held,
+            now,
         }
     }
 }

@@ -5,8 +5,7 @@ use std::net::Ipv6Addr;
 
 use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Parts, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -18,14 +17,23 @@ use super::request_id::REQUEST_ID;
 use super::{expect, forwarding};
 use crate::limits;
 
-/// Headers of one connection that have no name in `http`, and the settings that only the upgrade to cleartext HTTP/2 carries. `Proxy` is
-/// no header at all; apps with CGI's variables take it for the proxy that they are to use (CVE-2016-5385).
-const UNNAMED: [HeaderName; 4] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("proxy"),
-];
+/// Whether a header is about one connection only, or the settings that only the upgrade to cleartext HTTP/2 carries. `Proxy` is no header
+/// at all; apps with CGI's variables take it for the proxy that they are to use (CVE-2016-5385).
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "proxy"
+    )
+}
 
 /// Checks what routing and the endpoint will rely on, in a request that came over TLS where `secure`.
 ///
@@ -253,14 +261,17 @@ pub(super) fn to_client<B>(response: &mut Response<B>, upgrade: bool) -> Result<
 
 /// Removes what belongs to one connection. The value of Upgrade if Connection names it.
 fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    let mut upgrade = None;
-    if headers.contains_key(CONNECTION) {
-        upgrade = strip_nominated(headers);
+    // One look at each name costs less than a search for each that may be there.
+    if !headers.keys().any(is_of_connection) {
+        return None;
     }
-    for name in [TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
-        headers.remove(name);
-    }
-    for name in UNNAMED {
+    let upgrade = if headers.contains_key(CONNECTION) {
+        strip_nominated(headers)
+    } else {
+        None
+    };
+    let left: Vec<HeaderName> = headers.keys().filter(|name| is_of_connection(name)).cloned().collect();
+    for name in left {
         headers.remove(name);
     }
     upgrade

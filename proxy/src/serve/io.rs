@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -93,12 +93,12 @@ pub(super) type Count = Arc<AtomicU64>;
 pub(super) struct Counted {
     pub(super) transport: Transport,
     /// What was read ahead.
-    pub(super) ahead: Bytes,
+    pub(super) ahead: BytesMut,
     pub(super) read: Count,
 }
 
 impl Counted {
-    pub(super) fn new(transport: impl Into<Transport>, ahead: Bytes) -> Self {
+    pub(super) fn new(transport: impl Into<Transport>, ahead: BytesMut) -> Self {
         Counted {
             transport: transport.into(),
             ahead,

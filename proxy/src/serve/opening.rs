@@ -1,13 +1,16 @@
 //! The first moments of a client connection: TLS, where the listener has it, and what is spoken: HTTP/2 by ALPN or, in cleartext, by its
 //! first bytes (prior knowledge, RFC 9113 §3.3), else HTTP/1; or plain TCP. Requests must not come here.
 
-use std::io;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -53,7 +56,9 @@ pub(super) async fn open(worker: &Rc<WorkerContext>, listener: &Listener, stream
     let closing = worker.closing.notified();
     let opened = async {
         match &listener.tls {
-            ServerTls::Off if listener.is_tcp() => Some(Opened::new(Counted::new(stream, Bytes::new()), Speaks::Tcp)),
+            ServerTls::Off if listener.is_tcp() => {
+                Some(Opened::new(Counted::new(stream, BytesMut::new()), Speaks::Tcp))
+            }
             ServerTls::Off => timeout(listener.header_timeout, sniffed(worker, stream)).await.ok()?,
             // Boxed, so that connections in cleartext are not as large as these.
             ServerTls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await,
@@ -98,36 +103,32 @@ async fn secured(listener: &Listener, config: Arc<ServerConfig>, stream: TcpStre
         _ => Speaks::Http1,
     };
     let tls = Some(Arc::new(TlsSeen::of(stream.get_ref().1)));
-    let opened = Opened::new(Counted::new(TlsStream::from(stream), Bytes::new()), speaks);
+    let opened = Opened::new(Counted::new(TlsStream::from(stream), BytesMut::new()), speaks);
     Some(Opened { tls, ..opened })
 }
 
 /// Reads until it is clear whether a cleartext connection speaks HTTP/2.
-async fn sniffed(worker: &WorkerContext, stream: TcpStream) -> Option<Opened> {
-    let mut ahead = Vec::new();
+async fn sniffed(worker: &WorkerContext, mut stream: TcpStream) -> Option<Opened> {
+    let mut ahead = BytesMut::new();
     let speaks = loop {
         if ahead.starts_with(PREFACE) {
             break Speaks::Http2;
         }
-        if !PREFACE.starts_with(&ahead) || !more(worker, &stream, &mut ahead).await? {
+        if !PREFACE.starts_with(&ahead) || !more(worker, &mut stream, &mut ahead).await? {
             break Speaks::Http1;
         }
     };
-    Some(Opened::new(Counted::new(stream, Bytes::from(ahead)), speaks))
+    Some(Opened::new(Counted::new(stream, ahead), speaks))
 }
 
 /// Reads what is there. False at the end, `None` where the client is gone.
-async fn more(worker: &WorkerContext, stream: &TcpStream, ahead: &mut Vec<u8>) -> Option<bool> {
-    loop {
-        stream.readable().await.ok()?;
+async fn more(worker: &WorkerContext, stream: &mut TcpStream, ahead: &mut BytesMut) -> Option<bool> {
+    poll_fn(|cx| {
         let mut scratch = worker.scratch.borrow_mut();
-        match stream.try_read(&mut scratch) {
-            Ok(n) => {
-                ahead.extend_from_slice(scratch.get(..n)?);
-                return Some(n > 0);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return None,
-        }
-    }
+        let mut buf = ReadBuf::new(&mut scratch);
+        let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf));
+        ahead.extend_from_slice(buf.filled());
+        Poll::Ready(read.ok().map(|()| !buf.filled().is_empty()))
+    })
+    .await
 }

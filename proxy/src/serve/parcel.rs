@@ -66,7 +66,7 @@ impl Parcel {
 
     /// It was sent, and is not to be sent again.
     pub(crate) fn spend(&mut self) {
-        self.head = None;
+        self.drop_head();
     }
 
     /// The request for `endpoint`, which speaks HTTP/2; with `keep`, it may be sent again. `None` if it was sent without.
@@ -81,8 +81,15 @@ impl Parcel {
         self.upload.as_ref().map_or_else(RequestBody::empty, Upload::send)
     }
 
+    fn drop_head(&mut self) {
+        if let Some(head) = self.head.take() {
+            tenbin_http1::recycle(head.headers);
+        }
+    }
+
     /// It will not be sent again.
     pub(super) fn settle(&mut self) -> Option<Rc<Upload>> {
+        self.drop_head();
         let upload = self.upload.take()?;
         upload.settle();
         Some(upload).filter(|upload| upload.ended().is_none())

@@ -1,5 +1,6 @@
 //! How long a request waits for what: the times of its route, and the deadline that a gRPC client gives. Pure but for the clock.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,19 +24,37 @@ pub struct Patience {
     /// When its client stops waiting, whatever it still sends.
     deadline: Option<Time>,
     upload: Option<Rc<Upload>>,
+    /// When the try under way began.
+    tried: Cell<Time>,
 }
 
 impl Patience {
-    /// The time of a request that begins now, of which a gRPC client says how long it waits.
-    pub(super) fn new(clock: Clock, timeouts: Timeouts, grpc: Option<Duration>, upload: Option<Rc<Upload>>) -> Self {
-        let began = clock.now();
+    /// The time of a request that `began` just now, of which a gRPC client says how long it waits.
+    pub(super) fn new(
+        clock: Clock,
+        began: Time,
+        timeouts: Timeouts,
+        grpc: Option<Duration>,
+        upload: Option<Rc<Upload>>,
+    ) -> Self {
         Patience {
             clock,
             began,
             timeouts,
             deadline: grpc.map(|timeout| began.plus(timeout)),
             upload,
+            tried: Cell::new(began),
         }
+    }
+
+    /// When the try under way began.
+    pub(super) fn tried(&self) -> Time {
+        self.tried.get()
+    }
+
+    /// A try begins `now`.
+    pub(super) fn begin(&self, now: Time) {
+        self.tried.set(now);
     }
 
     /// Until when the head of a response must have come from any endpoint; `None` while that is not known, since the body is still
@@ -83,12 +102,12 @@ impl Patience {
         self.clock.now().plus(shortest).min(due)
     }
 
-    /// Waits for the head of the response to a try that begins now.
+    /// Waits for the head of the response to the try that was begun.
     ///
     /// # Errors
     /// Its time is over.
     pub async fn head<F: Future>(&self, response: F) -> Result<F::Output, Failure> {
-        let tried = self.clock.now();
+        let tried = self.tried.get();
         let mut response = pin!(response);
         let mut timer = pin!(sleep_until(self.clock.at(self.look(tried))));
         poll_fn(|cx| {

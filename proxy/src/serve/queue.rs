@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenbin_balance::Tried;
+use tenbin_balance::{Time, Tried};
 use tokio::time::timeout;
 
 use super::error::Failure;
@@ -23,6 +23,8 @@ pub(super) struct Ask<'a> {
     pub(super) cluster: &'a Arc<Cluster>,
     pub(super) bond: &'a Bond,
     pub(super) held: bool,
+    /// Now, where it did not have to wait.
+    pub(super) now: Time,
 }
 
 /// Room in a cluster for as long as a request is open; `None` where there is no limit to that.
@@ -35,7 +37,7 @@ impl Ask<'_> {
     /// There is none, or none in time.
     pub(super) async fn first(&self, patience: &Patience) -> Result<(Room, Picked), Failure> {
         if !self.cluster.limited {
-            return Ok((None, self.pick(self.cluster, &Tried::default())?));
+            return Ok((None, self.pick(self.cluster, &Tried::default(), self.now)?));
         }
         // Boxed, as what is rare: every connection is as large as the largest that a request on it may need.
         Box::pin(self.in_line(patience)).await
@@ -44,7 +46,7 @@ impl Ask<'_> {
     async fn in_line(&self, patience: &Patience) -> Result<(Room, Picked), Failure> {
         let nothing = Tried::default();
         let gate = Arc::clone(&self.cluster.gate);
-        let endpoint = self.cluster.line(&self.wanted(&nothing));
+        let endpoint = self.cluster.line(&self.wanted(&nothing, self.now));
         let line = endpoint.as_ref().map_or(&gate.line, |endpoint| &endpoint.line);
         if line.is_empty() {
             match self.enter(self.cluster, true) {
@@ -80,7 +82,7 @@ impl Ask<'_> {
     /// # Errors
     /// There is none, or they are at their limit.
     pub(super) fn next(&self, tried: &Tried) -> Result<Picked, Failure> {
-        self.pick(&self.newest(), tried)
+        self.pick(&self.newest(), tried, self.now)
     }
 
     fn newest(&self) -> Arc<Cluster> {
@@ -94,7 +96,7 @@ impl Ask<'_> {
         let limit = cluster.request_limit();
         let room = limit.map(|limit| cluster.gate.admit(limit).ok_or(Failure::Overflow));
         let room = room.transpose()?;
-        match (self.pick(cluster, &Tried::default()), room) {
+        match (self.pick(cluster, &Tried::default(), self.worker.clock.now()), room) {
             (Ok(picked), room) => Ok((room, picked)),
             (Err(failure), Some(room)) if !tells => {
                 room.cancel();
@@ -104,13 +106,13 @@ impl Ask<'_> {
         }
     }
 
-    fn pick(&self, cluster: &Cluster, tried: &Tried) -> Result<Picked, Failure> {
-        cluster.pick(&self.wanted(tried), &mut self.worker.rng.borrow_mut())
+    fn pick(&self, cluster: &Cluster, tried: &Tried, now: Time) -> Result<Picked, Failure> {
+        cluster.pick(&self.wanted(tried, now), &mut self.worker.rng.borrow_mut())
     }
 
-    fn wanted<'a>(&'a self, tried: &'a Tried) -> Wanted<'a> {
+    fn wanted<'a>(&'a self, tried: &'a Tried, now: Time) -> Wanted<'a> {
         Wanted {
-            now: self.worker.clock.now(),
+            now,
             bond: self.bond,
             held: self.held,
             tried,

@@ -118,7 +118,7 @@ fn respond(mut exchange: Exchange, ready: Ready) -> Response<ResponseBody> {
     exchange.answer(head.status());
     let relay = match body {
         Body::Upgraded(answer, idle) => {
-            exchange.complete();
+            exchange.complete(exchange.connection().worker.clock.now());
             exchange.hold();
             let connection = Rc::clone(exchange.connection());
             if let Some(endpoint) = answer.response.into_body().into_upgraded() {

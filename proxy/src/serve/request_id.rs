@@ -28,18 +28,21 @@ fn is_well_formed(id: &[u8]) -> bool {
 fn uuid(high: u64, low: u64) -> [u8; 36] {
     let high = (high & !0xf000) | 0x4000;
     let low = (low & !(0b11 << 62)) | (0b10 << 62);
-    let mut digits = u128::from(high) << 64 | u128::from(low);
     let mut text = [b'-'; 36];
-    for (_, place) in text
-        .iter_mut()
-        .enumerate()
-        .rev()
-        .filter(|(at, _)| ![8, 13, 18, 23].contains(at))
-    {
-        *place = HEX.get((digits & 0xf) as usize).copied().unwrap_or_default();
-        digits >>= 4;
-    }
+    let (first, last) = text.split_at_mut(18);
+    put(first, high, [0, 2, 4, 6, 9, 11, 14, 16]);
+    put(last, low, [1, 3, 6, 8, 10, 12, 14, 16]);
     text
+}
+
+/// Writes the bytes of `digits` as two digits each, to these places.
+fn put(text: &mut [u8], digits: u64, places: [usize; 8]) {
+    let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or_default();
+    for (byte, at) in digits.to_be_bytes().into_iter().zip(places) {
+        if let Some([high, low]) = text.get_mut(at..at + 2) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
+        }
+    }
 }
 
 #[cfg(test)]

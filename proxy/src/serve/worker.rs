@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::date::Dates;
+use super::http1::Desks;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -23,7 +24,7 @@ use crate::spans::Spans;
 use crate::state::State;
 use crate::upstream::Pool;
 
-/// How often idle connections are looked through.
+/// How often idle connections and free desks are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How many of the first bytes of a connection are read to find out what is spoken.
@@ -64,6 +65,8 @@ pub struct WorkerContext {
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// Wakes every connection when it is time to close.
     pub(super) closing: Notify,
+    /// Where requests over HTTP/1 are served.
+    pub(super) desks: Desks,
 }
 
 /// Starts a worker's thread. It ends when the process's life does.
@@ -100,6 +103,7 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         http2: super::http2::builder(),
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
+        desks: Desks::default(),
     });
     for (index, socket) in worker.sockets.into_iter().enumerate() {
         let socket = TcpListener::from_std(socket)?;
@@ -109,7 +113,10 @@ pub async fn run(worker: Worker) -> io::Result<()> {
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = sweep.tick() => context.pool.sweep(context.clock.now()),
+            _ = sweep.tick() => {
+                context.pool.sweep(context.clock.now());
+                context.desks.sweep();
+            }
             changed = stage.changed() => {
                 if changed.is_err() || *stage.borrow_and_update() == Stage::Stopped {
                     return Ok(());

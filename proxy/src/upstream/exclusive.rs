@@ -24,7 +24,7 @@ use crate::serve::{BodyError, RequestBody};
 /// How much is read at a time at least: most responses are smaller.
 const READ: usize = 8 << 10;
 /// How much is read at a time at most, and so how much of a response is held.
-const READ_MOST: usize = 64 << 10;
+const READ_MOST: usize = limits::MAX_BUFFER;
 /// The most informational responses to one request.
 pub(super) const MAX_INTERIM: u32 = 16;
 /// Of the heads and trailers of responses.

@@ -119,14 +119,14 @@ impl Pool {
         })
     }
 
-    /// Takes back the way of a request whose response was read to its end, at once or when the rest of the request was sent.
-    pub fn put(&self, lease: Lease, clock: Clock) {
+    /// Takes back the way of a request whose response was read to its end, `now` or when the rest of the request was sent.
+    pub fn put(&self, lease: Lease, clock: Clock, now: Time) {
         match lease.via {
             Via::Http1(connection) if connection.is_sending() => {
                 connect::send_rest(self.clone(), lease.endpoint, connection, clock);
             }
-            Via::Http1(connection) => self.shelve(&lease.endpoint, connection, clock.now()),
-            Via::Http2(ticket) => ticket.ended(clock.now()),
+            Via::Http1(connection) => self.shelve(&lease.endpoint, connection, now),
+            Via::Http2(ticket) => ticket.ended(now),
         }
     }
 

@@ -2,6 +2,7 @@
 //! business, nor when its connection has waited for too long: `connection` watches that.
 
 mod body;
+mod desk;
 mod reply;
 mod wire;
 
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 pub(super) use body::Http1Body;
+pub(super) use desk::Desks;
 pub(crate) use wire::Wire;
 
 use super::connection::{Connection, LINGER};
@@ -41,6 +43,8 @@ pub(super) enum End {
     Gone,
     /// There will be no more responses. What the client still sends is read for a while, so that it does not wipe out the last one.
     Told,
+    /// There will be no more responses, as the client wanted: it sends nothing more (RFC 9112 §9.6).
+    Agreed,
     /// It goes on as this tunnel.
     Tunnel(Box<Tunnel>),
 }
@@ -55,10 +59,11 @@ pub(super) async fn requests(connection: &Rc<Connection>, wire: &Rc<Wire>) -> En
                 debug!(client = %connection.client, %malformed, "a request was refused");
                 crate::state::count(&connection.settings().stats.malformed);
                 let text = format!("tenbin: {} DPE: {malformed}\n", malformed.status().as_u16());
-                return refuse(wire, malformed.status(), &text).await;
+                return Box::pin(refuse(wire, malformed.status(), &text)).await;
             }
         };
-        if let Some(end) = serve(connection, wire, head).await {
+        let desk = connection.worker.desks.take();
+        if let Some(end) = desk.serve(connection, wire, head).await {
             return end;
         }
     }
@@ -100,18 +105,21 @@ async fn serve(connection: &Rc<Connection>, wire: &Rc<Wire>, head: RequestHead) 
     wire.begin(body, hears, expects);
     let incoming = Incoming::Http1(Http1Body::new(wire, &connection.worker));
     let informer = Informer::Http1(Rc::clone(wire));
-    let served = request::serve(Rc::clone(connection), informer.clone(), request.map(|()| incoming));
-    let mut served = pin!(served);
-    let answered = poll_fn(|cx| {
-        if let Poll::Ready(response) = served.as_mut().poll(cx) {
-            return Poll::Ready(Some(response));
-        }
-        // If that cannot be written, the response will not either.
-        let _ = wire.poll_out(cx);
-        let scratch = &mut **connection.worker.scratch.borrow_mut();
-        wire.poll_gone(scratch, cx).map(|()| None)
-    });
-    let Some(response) = answered.await else {
+    let answered = {
+        let served = request::serve(Rc::clone(connection), informer.clone(), request.map(|()| incoming));
+        let mut served = pin!(served);
+        poll_fn(|cx| {
+            if let Poll::Ready(response) = served.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
+            }
+            // If that cannot be written, the response will not either.
+            let _ = wire.poll_out(cx);
+            let scratch = &mut **connection.worker.scratch.borrow_mut();
+            wire.poll_gone(scratch, cx).map(|()| None)
+        })
+        .await
+    };
+    let Some(response) = answered else {
         return Some(End::Gone);
     };
     let refused = expect::answered(&informer, &response);
@@ -139,10 +147,11 @@ async fn serve(connection: &Rc<Connection>, wire: &Rc<Wire>, head: RequestHead) 
         Rest::Abandoned => Poll::Ready(wire.skip_body()),
         Rest::Wanted => Poll::Pending,
     });
-    if !read.await {
-        close = true;
+    match (read.await, keep_alive) {
+        (false, _) => Some(End::Told),
+        (true, false) if !wire.is_inside_head() => Some(End::Agreed),
+        (true, _) => close.then_some(End::Told),
     }
-    close.then_some(End::Told)
 }
 
 /// What is left to be done when the requests of a connection ended.
@@ -150,9 +159,12 @@ pub(super) async fn end(wire: &Wire, end: End) {
     let Some((transport, ahead)) = wire.take() else { return };
     match end {
         End::Gone => {}
-        End::Told if wire.is_ended() => {}
-        End::Told => linger(transport).await,
-        End::Tunnel(tunnel) => tunnel.run(super::io::Counted::new(transport, ahead)).await,
+        End::Told | End::Agreed if wire.is_ended() => {}
+        // TLS has an end of its own to be said.
+        End::Agreed if matches!(transport, Transport::Plain(_)) => {}
+        // Boxed, as what is rare: every connection is as large as the largest that it may become.
+        End::Told | End::Agreed => Box::pin(linger(transport)).await,
+        End::Tunnel(tunnel) => Box::pin(tunnel.run(super::io::Counted::new(transport, ahead))).await,
     }
 }
 

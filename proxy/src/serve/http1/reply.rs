@@ -95,6 +95,7 @@ impl<'a> Reply<'a> {
             },
         };
         wire.respond(|out| tenbin_http1::write_response(out, head.status, &head.headers, &reply, date.as_ref()));
+        tenbin_http1::recycle(head.headers);
         Reply {
             wire,
             worker,
@@ -143,6 +144,10 @@ impl<'a> Reply<'a> {
         self.stuck = None;
         let of_data = n.min(self.data.len());
         self.data.advance(of_data);
+        if self.data.is_empty() {
+            // What it was read into can be read into again.
+            self.data = Bytes::new();
+        }
         self.after = self.after.get(n - of_data..).unwrap_or_default();
     }
 

@@ -24,8 +24,8 @@ use crate::serve::upload::BodyError;
 const MAX_INTERIM: usize = 16 * 1024;
 /// The most bytes that are read ahead of an open request, to notice that its client left.
 const MAX_AHEAD: usize = 8 * 1024;
-/// Up to so many bytes a buffer is kept between requests.
-const KEPT: usize = 4 * 1024;
+/// Up to so many bytes a buffer is kept for later responses.
+const KEPT: usize = 12 * 1024;
 
 /// The connection.
 #[derive(Debug)]
@@ -65,10 +65,10 @@ pub(super) enum Rest {
 }
 
 impl Wire {
-    pub(in crate::serve) fn new(transport: Transport, ahead: Bytes) -> Self {
+    pub(in crate::serve) fn new(transport: Transport, ahead: BytesMut) -> Self {
         Wire(RefCell::new(Inner {
             transport: Some(transport),
-            ahead: BytesMut::from(ahead),
+            ahead,
             ended: false,
             head: HeadReader::default(),
             body: BodyReader::new(Length::Exact(0), &HEAD),
@@ -82,10 +82,10 @@ impl Wire {
     }
 
     /// HTTP ended on it: what carried it, and what was read ahead.
-    pub(super) fn take(&self) -> Option<(Transport, Bytes)> {
+    pub(super) fn take(&self) -> Option<(Transport, BytesMut)> {
         let inner = &mut *self.0.borrow_mut();
         let transport = inner.transport.take()?;
-        Some((transport, std::mem::take(&mut inner.ahead).freeze()))
+        Some((transport, std::mem::take(&mut inner.ahead)))
     }
 
     /// The next request's head, as far as it came: `None` at the end of the connection between two requests.
@@ -127,6 +127,15 @@ impl Wire {
         inner.expects = expects;
         inner.wanted = !inner.body.is_end();
         inner.hears = hears;
+    }
+
+    /// Lends it a buffer for what it writes, or takes that back: `out` holds an empty one instead. A connection has none between two
+    /// requests.
+    pub(super) fn swap_out(&self, out: &mut BytesMut) {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.out.is_empty() {
+            std::mem::swap(&mut inner.out, out);
+        }
     }
 
     /// The response begins: nothing goes before it any more. What its head is to be written to.
