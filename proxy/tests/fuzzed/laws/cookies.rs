@@ -157,7 +157,7 @@ fn shown(directives: &[Vec<u8>]) -> Vec<String> {
 
 /// What caches are told, all lines as one (RFC 9110 §5.3).
 fn directives(headers: &HeaderMap) -> Vec<Vec<u8>> {
-    let joined = values(headers, "cache-control").join(&b","[..]);
+    let joined = values(headers, "cache-control").join(&b", "[..]);
     let (mut all, mut current, mut quoted, mut escaped) = (Vec::new(), Vec::new(), false, false);
     for &b in &joined {
         if b == b',' && !quoted {
