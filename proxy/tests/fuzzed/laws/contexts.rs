@@ -45,7 +45,7 @@ pub(crate) fn law(wire: &[u8]) {
         };
         match &parent {
             Some((trace, is_sampled)) => {
-                assert_eq!((context.trace_id(), context.is_sampled()), (trace.clone(), *is_sampled))
+                assert_eq!((context.trace_id(), context.is_sampled()), (trace.clone(), *is_sampled));
             }
             None => assert_eq!(context.is_sampled(), sampled == Tracing::ALL),
         }

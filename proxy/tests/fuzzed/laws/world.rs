@@ -16,10 +16,13 @@ pub(crate) fn name(text: &str) -> ResourceName {
     ResourceName::parse("name", text).expect("a name")
 }
 
-/// All that `listener` needs to serve by `hosts`: domains, and routes from prefixes to clusters.
-pub(crate) fn serving(listener: Listener, hosts: &[(&[&str], &[(&str, &str)])]) -> Vec<Resource> {
+/// Domains, and routes from prefixes to clusters.
+pub(crate) type Host<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// All that `listener` needs to serve by `hosts`.
+pub(crate) fn serving(listener: Listener, hosts: &[Host<'_>]) -> Vec<Resource> {
     let clusters: BTreeSet<&str> = hosts.iter().flat_map(|host| host.1).map(|route| route.1).collect();
-    let host = |&(domains, routes): &(&[&str], &[(&str, &str)])| VirtualHost {
+    let host = |&(domains, routes): &Host<'_>| VirtualHost {
         name: domains.join("+"),
         domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
         routes: routes
@@ -78,6 +81,8 @@ pub(crate) fn web() -> &'static Arc<state::Listener> {
             ("/a/b/", "deep"),
             ("/a", "a"),
             ("/api/", "api"),
+            ("/p;q/", "api"),
+            ("/r//s", "deep"),
             ("/", "rest"),
         ];
         snapshot(update(serving(
