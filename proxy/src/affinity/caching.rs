@@ -5,6 +5,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 
+use super::key::header;
+
 /// What is meant for some caches only and outranks Cache-Control there (RFC 9213, and its forerunner of the Edge Architecture
 /// Specification): without it, they go by Cache-Control.
 const TARGETED: [HeaderName; 2] = [
@@ -20,11 +22,9 @@ pub(super) fn make_private(headers: &mut HeaderMap) {
     }
     let mut kept: Vec<&[u8]> = Vec::new();
     let (mut said, mut contradicted) = (false, false);
-    for directive in headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .flat_map(|line| directives(line.as_bytes()))
-    {
+    // One list: a quote that a line leaves open goes on in the next.
+    let said_by_app = header(headers, CACHE_CONTROL.as_str());
+    for directive in directives(&said_by_app) {
         let name = directive.split(|&b| b == b'=').next().unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage") {
             contradicted = true;
@@ -45,7 +45,7 @@ pub(super) fn make_private(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
 }
 
-/// The directives of a line: between commas, but for those in quotes.
+/// The directives of a list: between commas, but for those in quotes.
 fn directives(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     line.split(move |&b| {
@@ -103,6 +103,7 @@ mod tests {
                 &["private, no-cache=\"open, max-age=3"],
             ),
             (&["s-maxage = 5"], &["private"]),
+            (&["x=\"open", "private"], &["private, x=\"open, private"]),
         ] {
             assert_eq!(made_private(before), after, "{before:?}");
         }

@@ -15,7 +15,7 @@ pub(super) fn values<'a>(headers: &'a HeaderMap, name: &'a [u8]) -> impl Iterato
         .map(value_of)
 }
 
-/// Takes every cookie called `name` out; the others stay as they were sent.
+/// Takes every cookie called `name` out; the others stay as they were sent, and so do lines without it.
 pub(super) fn remove(headers: &mut HeaderMap, name: &[u8]) {
     if values(headers, name).next().is_none() {
         return;
@@ -37,6 +37,9 @@ pub(super) fn remove(headers: &mut HeaderMap, name: &[u8]) {
 
 /// A line without the cookies called `name`; `None` if nothing is left of it.
 fn without(line: &HeaderValue, name: &[u8]) -> Option<HeaderValue> {
+    if !pairs(line.as_bytes()).any(|pair| name_of(pair) == Some(name)) {
+        return Some(line.clone());
+    }
     let mut kept = Vec::with_capacity(line.len());
     for pair in pairs(line.as_bytes()).filter(|pair| name_of(pair) != Some(name)) {
         if !kept.is_empty() {
@@ -113,7 +116,7 @@ mod tests {
     fn taken_out_and_the_rest_stays() {
         let mut some = headers(&[b"a=\"1\";  sid=x;b=2=;plain", b"sid=y", b"c=3; "]);
         remove(&mut some, b"sid");
-        assert_eq!(left(&some), ["a=\"1\"; b=2=; plain", "c=3"]);
+        assert_eq!(left(&some), ["a=\"1\"; b=2=; plain", "c=3; "]);
         let mut only = headers(&[b"sid=x", b"sid=y"]);
         remove(&mut only, b"sid");
         assert!(only.is_empty());

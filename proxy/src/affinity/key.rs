@@ -38,7 +38,7 @@ fn source(client: IpAddr, v4: u8, v6: u8) -> u64 {
 }
 
 /// The value of a header; of several lines the one that they mean together (RFC 9110 §5.3).
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Cow<'a, [u8]> {
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Cow<'a, [u8]> {
     let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     match (lines.next(), lines.next()) {
         (None, _) => Cow::Borrowed(&[]),

@@ -108,11 +108,13 @@ impl Sessions {
         if !lines.iter().any(|line| self.is_ours(line)) {
             return;
         }
-        let mut kept: Vec<HeaderValue> = lines.iter().filter(|line| !self.is_ours(line)).cloned().collect();
-        match kept.pop() {
-            Some(last) => {
-                lines.insert(last);
-                kept.into_iter().for_each(|line| lines.append(line));
+        // In their order: of two cookies with one name the last counts (RFC 6265 §5.3).
+        let kept: Vec<HeaderValue> = lines.iter().filter(|line| !self.is_ours(line)).cloned().collect();
+        let mut kept = kept.into_iter();
+        match kept.next() {
+            Some(first) => {
+                lines.insert(first);
+                kept.for_each(|line| lines.append(line));
             }
             None => drop(lines.remove()),
         }
@@ -283,17 +285,24 @@ mod tests {
         assert_eq!(request[COOKIE], "a=1; b=2");
 
         let mut response = HeaderMap::new();
-        for line in ["tenbin=x; Path=/", "a=tenbin=", "tenbin", "Tenbin=x", " tenbin =y"] {
+        for line in [
+            "b=1",
+            "tenbin=x; Path=/",
+            "a=tenbin=",
+            "tenbin",
+            "Tenbin=x",
+            " tenbin =y",
+            "b=2",
+        ] {
             response.append(SET_COOKIE, HeaderValue::from_static(line));
         }
         sessions.own(&mut response);
-        let mut left: Vec<_> = response
+        let left: Vec<_> = response
             .get_all(SET_COOKIE)
             .iter()
             .map(|line| line.to_str().unwrap())
             .collect();
-        left.sort_unstable();
-        assert_eq!(left, ["Tenbin=x", "a=tenbin="]);
+        assert_eq!(left, ["b=1", "a=tenbin=", "Tenbin=x", "b=2"], "the last b counts");
         response.remove(SET_COOKIE);
         response.append(SET_COOKIE, HeaderValue::from_static("tenbin=x"));
         sessions.own(&mut response);

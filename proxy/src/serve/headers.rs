@@ -12,9 +12,9 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 
 use super::error::Failure;
+use super::forwarding;
 use super::parcel::takes_trailers;
 use super::request_id::REQUEST_ID;
-use super::{expect, forwarding};
 use crate::limits;
 
 /// Whether a header is about one connection only, or the settings that only the upgrade to cleartext HTTP/2 carries. `Proxy` is no header
@@ -199,8 +199,8 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
     // With a body, nobody could say where it ends and the other protocol begins.
     let may_upgrade = request.version() == Version::HTTP_11 && request.body().is_end_stream();
     let upgrade = strip(request.headers_mut()).filter(|_| may_upgrade);
-    // Who speaks HTTP/1.0 does not know of it.
-    if request.version() == Version::HTTP_10 && expect::is_expected(request.headers()) {
+    // Who speaks HTTP/1.0 does not know of it: no expectation counts, and none is passed on as one of HTTP/1.1.
+    if request.version() == Version::HTTP_10 {
         request.headers_mut().remove(EXPECT);
     }
     let unknown_length = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
@@ -409,6 +409,10 @@ mod tests {
             assert_eq!(of(unknown, Version::HTTP_11), Err(Failure::BadExpectation), "{unknown}");
         }
         assert_eq!(of("gold", Version::HTTP_10), Ok(()));
+        let mut old = request("/", &[("host", "a"), ("expect", "gold")]);
+        *old.version_mut() = Version::HTTP_10;
+        to_endpoint(&mut old);
+        assert_eq!(names(old.headers()), ["host"], "it is nobody's expectation");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! What is known about routes and endpoints is `state`'s; connections to endpoints are `upstream`'s.
 
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 
 mod body;
 mod connection;

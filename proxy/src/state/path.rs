@@ -12,9 +12,9 @@ pub(crate) struct Unclear;
 pub(crate) struct Reading<'a> {
     /// The path that is sent on: the client's own, but with unreserved characters decoded and dot segments resolved (RFC 3986 §6.2.2).
     pub(crate) sent: Cow<'a, str>,
-    /// What a reader might make of that who decodes encoded slashes and backslashes, drops parameters of segments and merges slashes;
-    /// where that is something else.
-    pub(crate) otherwise: Option<String>,
+    /// What readers might make of it who decode encoded slashes and backslashes, drop parameters of segments or merge slashes, any of these
+    /// or all: those before us of what came, those behind us of what is sent. Only what is something else.
+    pub(crate) otherwise: Vec<String>,
 }
 
 /// Reads a path. Most are plain and stay as they are.
@@ -27,15 +27,14 @@ pub(crate) fn read(path: &str) -> Result<Reading<'_>, Unclear> {
     if path == "*" || is_plain(path) {
         return Ok(Reading {
             sent: Cow::Borrowed(path),
-            otherwise: None,
+            otherwise: Vec::new(),
         });
     }
     judge(path)?;
     let decoded = decode_unreserved(path);
     let sent = resolve(&decoded)?;
-    let otherwise = canonical(&bare(&decoded)).into_owned();
     Ok(Reading {
-        otherwise: (otherwise != sent).then_some(otherwise),
+        otherwise: otherwise(&decoded, &sent),
         sent: if sent == path {
             Cow::Borrowed(path)
         } else {
@@ -100,10 +99,22 @@ fn hides_dots(segment: &str) -> bool {
     parts.any(|part| matches!(part.split(';').next(), Some("." | "..")))
 }
 
-/// With every separator as `/`, and segments without their parameters.
-fn bare(path: &str) -> String {
-    let separated = bare_separators(path);
-    let segments = separated
+/// The readings of a path that came as `decoded` and is sent as `sent`, but for the latter.
+fn otherwise(decoded: &str, sent: &str) -> Vec<String> {
+    let mut readings = vec![canonical(&without_parameters(&bare_separators(decoded))).into_owned()];
+    for separated in [sent.to_owned(), bare_separators(sent)] {
+        for path in [without_parameters(&separated), separated] {
+            readings.extend([canonical(&path).into_owned(), path]);
+        }
+    }
+    readings.sort_unstable();
+    readings.dedup();
+    readings.retain(|reading| reading != sent);
+    readings
+}
+
+fn without_parameters(path: &str) -> String {
+    let segments = path
         .split('/')
         .map(|segment| segment.split(';').next().unwrap_or_default());
     segments.collect::<Vec<_>>().join("/")
@@ -230,11 +241,22 @@ mod tests {
         ] {
             let reading = read(path).unwrap();
             assert_eq!(
-                (&*reading.sent, reading.otherwise.as_deref()),
-                (sent, otherwise),
+                (&*reading.sent, reading.otherwise),
+                (sent, Vec::from_iter(otherwise.map(str::to_owned))),
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn readers_of_what_is_sent_count_as_those_of_what_came() {
+        let reading = read("//a//..").unwrap();
+        assert_eq!(
+            (&*reading.sent, reading.otherwise),
+            ("//a/", vec!["/".to_owned(), "/a/".to_owned()])
+        );
+        let one_or_all = read("//a;b").unwrap().otherwise;
+        assert_eq!(one_or_all, ["//a", "/a", "/a;b"], "not everybody does everything");
     }
 
     #[test]

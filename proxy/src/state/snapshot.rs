@@ -107,8 +107,8 @@ impl Listener {
     pub fn route(&self, host: &str, path: &str) -> Result<Routed, Failure> {
         let reading = path::read(path).map_err(|Unclear| Failure::BadTarget)?;
         let found = self.router.route(host, &reading.sent);
-        let leads_elsewhere = |other: String| self.router.route(host, &other) != found;
-        if reading.otherwise.is_some_and(leads_elsewhere) {
+        let leads_elsewhere = |other: &String| self.router.route(host, other) != found;
+        if reading.otherwise.iter().any(leads_elsewhere) {
             return Err(Failure::BadTarget);
         }
         let found = found.ok_or(Failure::NoRoute)?;

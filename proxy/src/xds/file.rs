@@ -81,7 +81,11 @@ pub fn load(path: &Path) -> Result<Standalone, LoadError> {
     }
 }
 
-fn parse(path: &str, text: &str) -> Result<Standalone, LoadError> {
+/// Judges the text of a file; `path` is what errors call it. Files that it names are read.
+///
+/// # Errors
+/// As those of [`load`].
+pub fn parse(path: &str, text: &str) -> Result<Standalone, LoadError> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| LoadError::Yaml {
         path: path.to_owned(),
         error: Box::new(error),

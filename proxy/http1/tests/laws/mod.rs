@@ -283,7 +283,8 @@ pub(crate) fn body(wire: &[u8]) {
             write_chunk(&mut out, piece);
         }
         write_last_chunk(&mut out, whole.trailers.as_ref());
-        let again = read_body(&out, &[out.len()], length, &LIMITS);
+        // Ours have a space behind the colon.
+        let again = read_body(&out, &[out.len()], length, &Limits { head: 4096, ..LIMITS });
         assert_eq!((&again.data, &again.trailers), (&whole.data, &whole.trailers));
         assert_eq!(again.outcome, Ok(out.len()));
     }

@@ -1,5 +1,7 @@
 //! Session keys of a proxy with a file: lines of base64, or made at start. No error here ever shows one.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use base64::Engine;
@@ -10,13 +12,24 @@ use tenbin_model::{FieldError, ResourceName, SessionKey, SessionKeys};
 
 const ACCEPTED: &str = "a file with a line for each key: 32 bytes in base64, the sealing one first";
 
+/// The largest file, in bytes: room for all keys with much around them.
+const MAX_FILE: u64 = 64 * 1024;
+
 /// The keys of the file, of which the first seals; without one a key that ends with this process.
 pub(super) fn read(path: &str, name: ResourceName, file: Option<&Path>) -> Result<SessionKeys, FieldError> {
     let secrets = match file {
         Some(file) => {
-            let text = std::fs::read_to_string(file);
+            let mut text = String::new();
+            let read = File::open(file).and_then(|open| open.take(MAX_FILE + 1).read_to_string(&mut text));
             let shown = file.display();
-            let text = text.map_err(|error| FieldError::new(path, format!("{shown}: {error}"), ACCEPTED))?;
+            read.map_err(|error| FieldError::new(path, format!("{shown}: {error}"), ACCEPTED))?;
+            if text.len() as u64 > MAX_FILE {
+                return Err(FieldError::new(
+                    path,
+                    format!("{shown}: above {MAX_FILE} bytes"),
+                    ACCEPTED,
+                ));
+            }
             parse(&text).map_err(|line| FieldError::new(path, format!("{shown}: line {line}"), ACCEPTED))?
         }
         None => vec![random().ok_or_else(|| FieldError::new(path, "(none)", "randomness to make a key of"))?],
@@ -83,6 +96,9 @@ mod tests {
             "{error}"
         );
         assert!(!error.contains(&short), "{error}");
+        std::fs::write(&file, format!("{}{}", "\n".repeat(65_536), STANDARD.encode([1; 32]))).unwrap();
+        let error = read("k", name(), Some(&file)).unwrap_err().to_string();
+        assert!(error.contains("above 65536 bytes"), "not even read to its end: {error}");
         let error = read("k", name(), Some(Path::new("no-such-file")))
             .unwrap_err()
             .to_string();
