@@ -1,0 +1,139 @@
+//! Fields to the end of a header block. Nothing is ever put in the peer's dynamic table, and nothing Huffman-coded: no state, no
+//! memory, nothing to guess secrets by (RFC 7541 §7.1); pseudo-headers and the static table's names are indexed.
+
+use bytes::BytesMut;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use super::known;
+
+/// A literal field whose name has an index, none, and one that nobody is to put in a table (RFC 7541 §6.2.2, §6.2.3).
+const PLAIN: u8 = 0x00;
+const NEVER_INDEXED: u8 = 0x10;
+
+/// What the static table's names `authorization`, `cookie`, `proxy-authorization` and `set-cookie` have as indices: names of secrets.
+const SECRET: [u8; 4] = [23, 32, 49, 55];
+
+/// The most bytes that a field takes beside its name and value: what it is and its name's length, then its value's, 11 bytes each on
+/// machines of 64 bits.
+const FRAMING: usize = 22;
+
+/// Writes `:method`.
+pub fn put_method(out: &mut BytesMut, method: &Method) {
+    match *method {
+        Method::GET => out.extend_from_slice(&[0x82]),
+        Method::POST => out.extend_from_slice(&[0x83]),
+        _ => put_indexed_name(out, PLAIN, 2, method.as_str().as_bytes()),
+    }
+}
+
+/// Writes `:scheme`.
+pub fn put_scheme(out: &mut BytesMut, scheme: &Scheme) {
+    if *scheme == Scheme::HTTP {
+        out.extend_from_slice(&[0x86]);
+    } else if *scheme == Scheme::HTTPS {
+        out.extend_from_slice(&[0x87]);
+    } else {
+        put_indexed_name(out, PLAIN, 6, scheme.as_str().as_bytes());
+    }
+}
+
+/// Writes `:authority`.
+pub fn put_authority(out: &mut BytesMut, authority: &Authority) {
+    put_indexed_name(out, PLAIN, 1, authority.as_str().as_bytes());
+}
+
+/// Writes `:path`.
+pub fn put_path(out: &mut BytesMut, path: &PathAndQuery) {
+    match path.as_str() {
+        "/" => out.extend_from_slice(&[0x84]),
+        path => put_indexed_name(out, PLAIN, 4, path.as_bytes()),
+    }
+}
+
+/// Writes `:protocol` (RFC 8441); `protocol` is a token.
+pub fn put_protocol(out: &mut BytesMut, protocol: &[u8]) {
+    put_name(out, PLAIN, b":protocol", protocol);
+}
+
+/// Writes `:status`.
+pub fn put_status(out: &mut BytesMut, status: StatusCode) {
+    let index = match status.as_u16() {
+        200 => 8,
+        204 => 9,
+        206 => 10,
+        304 => 11,
+        400 => 12,
+        404 => 13,
+        500 => 14,
+        _ => return put_indexed_name(out, PLAIN, 8, status.as_str().as_bytes()),
+    };
+    out.extend_from_slice(&[0x80 | index]);
+}
+
+/// Writes a header or trailer; as one that nobody on the way is to put in a table where it is secret by its name, or its value is
+/// marked as sensitive.
+#[inline]
+pub fn put_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
+    let index = known::index(name);
+    let secret = value.is_sensitive() || index.is_some_and(|index| SECRET.contains(&index));
+    let kind = if secret { NEVER_INDEXED } else { PLAIN };
+    match index {
+        Some(index) => put_indexed_name(out, kind, index, value.as_bytes()),
+        None => put_name(out, kind, name.as_str().as_bytes(), value.as_bytes()),
+    }
+}
+
+/// Writes a literal field whose name is the static table's.
+#[inline]
+fn put_indexed_name(out: &mut BytesMut, kind: u8, index: u8, value: &[u8]) {
+    out.reserve(FRAMING + value.len());
+    match (index, u8::try_from(value.len())) {
+        (..15, Ok(length @ ..127)) => out.extend_from_slice(&[kind | index, length]),
+        (15.., Ok(length @ ..127)) => out.extend_from_slice(&[kind | 15, index - 15, length]),
+        _ => {
+            put_integer(out, kind, 15, usize::from(index));
+            put_integer(out, 0, 127, value.len());
+        }
+    }
+    out.extend_from_slice(value);
+}
+
+/// Writes a literal field with its name.
+#[inline]
+fn put_name(out: &mut BytesMut, kind: u8, name: &[u8], value: &[u8]) {
+    out.reserve(FRAMING + name.len() + value.len());
+    match u8::try_from(name.len()) {
+        Ok(length @ ..127) => out.extend_from_slice(&[kind, length]),
+        _ => {
+            out.extend_from_slice(&[kind]);
+            put_integer(out, 0, 127, name.len());
+        }
+    }
+    out.extend_from_slice(name);
+    put_integer(out, 0, 127, value.len());
+    out.extend_from_slice(value);
+}
+
+/// Writes an integer whose first bits are those of `mask`, after those of `kind` (RFC 7541 §5.1).
+#[inline]
+fn put_integer(out: &mut BytesMut, kind: u8, mask: u8, value: usize) {
+    match u8::try_from(value) {
+        Ok(value) if value < mask => out.extend_from_slice(&[kind | value]),
+        _ => {
+            out.extend_from_slice(&[kind | mask]);
+            put_rest_of_integer(out, value.saturating_sub(usize::from(mask)));
+        }
+    }
+}
+
+fn put_rest_of_integer(out: &mut BytesMut, mut rest: usize) {
+    loop {
+        let [low, ..] = rest.to_le_bytes();
+        rest >>= 7;
+        if rest == 0 {
+            return out.extend_from_slice(&[low & 0x7f]);
+        }
+        out.extend_from_slice(&[low | 0x80]);
+    }
+}
