@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod clock;
 pub mod config;
 pub mod drain;
+mod http2;
 pub mod lifecycle;
 pub mod limits;
 pub mod local_http;

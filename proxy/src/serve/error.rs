@@ -81,6 +81,8 @@ pub enum Fault {
     Proxy,
     /// The endpoint's.
     Endpoint,
+    /// Nobody's: the endpoint said in time that it will not do it, as it may at its limits and before it leaves.
+    Nobody,
 }
 
 /// Whether a request may be sent again, as far as the failure alone tells.
@@ -148,7 +150,7 @@ impl Failure {
 
     #[rustfmt::skip]
     const fn facts(self) -> Facts {
-        use {Fault::{Client, Endpoint, Proxy}, Retry::{Closed, Elsewhere, Gateway, Never, Timeout, Unprocessed}};
+        use {Fault::{Client, Endpoint, Nobody, Proxy}, Retry::{Closed, Elsewhere, Gateway, Never, Timeout, Unprocessed}};
         const fn facts(fault: Fault, retry: Retry, status: StatusCode, code: &'static str, text: &'static str) -> Facts {
             Facts { fault, retry, status, code, text }
         }
@@ -173,7 +175,7 @@ impl Failure {
             Failure::ConnectTimeout => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UFT", "tenbin: 503 UFT: connecting to an endpoint took too long\n"),
             Failure::Tls => facts(Endpoint, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "UFS", "tenbin: 503 UFS: TLS with an endpoint failed\n"),
             Failure::Local => facts(Proxy, Elsewhere, StatusCode::SERVICE_UNAVAILABLE, "LR", "tenbin: 503 LR: the proxy is out of connections\n"),
-            Failure::Refused => facts(Endpoint, Unprocessed, StatusCode::SERVICE_UNAVAILABLE, "UR", "tenbin: 503 UR: the endpoint took no more requests\n"),
+            Failure::Refused => facts(Nobody, Unprocessed, StatusCode::SERVICE_UNAVAILABLE, "UR", "tenbin: 503 UR: the endpoint took no more requests\n"),
             Failure::Reset => facts(Endpoint, Closed, StatusCode::BAD_GATEWAY, "UR", "tenbin: 502 UR: the endpoint reset the request\n"),
             Failure::BodyBroken => facts(Endpoint, Never, StatusCode::BAD_GATEWAY, "UR", "tenbin: 502 UR: the endpoint broke off its answer\n"),
             Failure::Closed => facts(Endpoint, Closed, StatusCode::BAD_GATEWAY, "UC", "tenbin: 502 UC: the endpoint closed the connection before it answered\n"),

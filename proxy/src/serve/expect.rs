@@ -63,8 +63,8 @@ pub(super) fn is_expected(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The gate before the body of `request`, if its client waits to be told to go on. Endpoints that speak HTTP/2 have no way to tell us: the
-/// client is told to go on as soon as one takes the request. HTTP/1 does that when it reads the body, so there is none then.
+/// The gate before the body of `request`, if its client waits to be told to go on. Endpoints that speak HTTP/2 are not asked, since few of
+/// them answer: the client is told to go on as soon as one takes the request. HTTP/1 does that when it reads the body, so there is none then.
 pub(super) fn gate<B>(request: &mut Request<B>, informer: &Informer, to_http2: bool) -> Option<Gate> {
     if request.version() == Version::HTTP_10 || !is_expected(request.headers()) {
         return None;

@@ -3,13 +3,13 @@
 
 use std::net::Ipv6Addr;
 
-use h2::ext::Protocol;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Parts, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
+use tenbin_http2::Protocol;
 
 use super::error::Failure;
 use super::forwarding;

@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::header::{CONTENT_LENGTH, HeaderMap};
 use http_body::{Body, Frame, SizeHint};
 
 use super::http1::Http1Body;
 use super::upload::BodyError;
+use crate::http2::{Lost, Receiver};
 
 /// The body of a request as it comes in.
 pub(super) enum Incoming {
@@ -35,45 +35,33 @@ impl fmt::Debug for Incoming {
 
 /// What comes on a stream of HTTP/2. The client may send as much again as was taken.
 pub(super) struct Received {
-    stream: RecvStream,
+    stream: Receiver,
     /// How much of it is still to come, where its headers said so; HTTP/2 holds the client to that.
     left: Option<u64>,
-    /// Whether only trailers can come.
-    data_done: bool,
 }
 
 impl Incoming {
     /// What comes on `stream` after these headers.
-    pub(super) fn http2(stream: RecvStream, headers: &HeaderMap) -> Self {
-        if stream.is_end_stream() {
+    pub(super) fn http2(stream: Receiver, headers: &HeaderMap) -> Self {
+        if stream.is_end() {
             return Incoming::Empty;
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         Incoming::Http2(Received {
             stream,
             left: length.and_then(|length| length.parse().ok()),
-            data_done: false,
         })
     }
 }
 
 impl Received {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if !self.data_done {
-            match ready!(self.stream.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    // It cannot fail: this much was received.
-                    let _ = self.stream.flow_control().release_capacity(data.len());
-                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                // Whatever the reason: without END_STREAM it is not all (RFC 9113 §8.1).
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => self.data_done = true,
-            }
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        let frame = ready!(self.stream.poll_frame(cx));
+        if let (Some(Ok(frame)), Some(left)) = (&frame, &mut self.left) {
+            let data = frame.data_ref().map_or(0, Bytes::len);
+            *left = left.saturating_sub(data as u64);
         }
-        let trailers = ready!(self.stream.poll_trailers(cx));
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)).transpose())
+        Poll::Ready(frame)
     }
 }
 
@@ -93,7 +81,7 @@ impl Body for Incoming {
         match self {
             Incoming::Empty => true,
             Incoming::Http1(body) => body.is_end_stream(),
-            Incoming::Http2(body) => body.stream.is_end_stream(),
+            Incoming::Http2(body) => body.stream.is_end(),
         }
     }
 

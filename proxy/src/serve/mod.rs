@@ -38,6 +38,7 @@ pub use handshake::Refused;
 pub use io::Transport;
 pub use listener::{Bound, bind};
 pub use parcel::Parcel;
+pub(crate) use parcel::usually_has_body;
 pub use patience::Patience;
 pub use upload::{BodyError, RequestBody, Upload};
 pub use worker::{Worker, WorkerContext, run, spawn};

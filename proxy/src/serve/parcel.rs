@@ -3,10 +3,13 @@
 
 use std::rc::Rc;
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
-use http::{Request, Version};
+use http::{Method, Request};
+use http_body::Body;
 
 use super::upload::{RequestBody, Upload};
 use crate::state::{Endpoint, EndpointTls};
@@ -16,14 +19,21 @@ const PROXY_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// A request, in the form of HTTP/1.1.
+/// A request, in the form of the version of HTTP that it was sent in last.
 #[derive(Debug)]
 pub struct Parcel {
     /// Gone when it was sent and is not to be sent again.
     head: Option<Parts>,
     upload: Option<Rc<Upload>>,
+    /// Host, while the head is in the form of HTTP/2.
+    host: Option<HeaderValue>,
     /// Whether the client takes trailers: said to endpoints that speak HTTP/2.
     takes_trailers: bool,
+}
+
+/// Whether a request by this method usually has a body, so that its length is said where there is none, too (RFC 9110 §8.6).
+pub(crate) fn usually_has_body(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
 /// Whether a client says that it takes trailers.
@@ -39,6 +49,7 @@ impl Parcel {
     pub(super) fn new(head: Parts, upload: Option<Rc<Upload>>, takes_trailers: bool) -> Self {
         Parcel {
             head: Some(head),
+            host: None,
             upload,
             takes_trailers,
         }
@@ -60,8 +71,14 @@ impl Parcel {
     }
 
     /// The request for an endpoint that speaks HTTP/1.1, from its beginning; `None` if it is not to be sent again.
-    pub(crate) fn once_more(&self) -> Option<(&Parts, RequestBody)> {
-        self.head.as_ref().map(|head| (head, self.body()))
+    pub(crate) fn once_more(&mut self) -> Option<(&Parts, RequestBody)> {
+        self.head.as_ref()?;
+        let body = self.body();
+        let head = self.head.as_mut()?;
+        if let Some(host) = self.host.take() {
+            head.headers.insert(HOST, host);
+        }
+        Some((head, body))
     }
 
     /// It was sent, and is not to be sent again.
@@ -69,12 +86,22 @@ impl Parcel {
         self.drop_head();
     }
 
-    /// The request for `endpoint`, which speaks HTTP/2; with `keep`, it may be sent again. `None` if it was sent without.
-    pub(crate) fn request(&mut self, endpoint: &Endpoint, keep: bool) -> Option<Request<RequestBody>> {
-        let head = if keep { self.head.clone() } else { self.head.take() };
-        let mut request = Request::from_parts(head?, self.body());
-        to_http2(&mut request, endpoint, self.takes_trailers);
-        Some(request)
+    /// The request for `endpoint`, which speaks HTTP/2, from its beginning; `None` if it is not to be sent again. If it may be, its head is to
+    /// be given back ([`Self::keep`]).
+    pub(crate) fn request(&mut self, endpoint: &Endpoint) -> Option<(Request<()>, RequestBody)> {
+        let mut head = self.head.take()?;
+        let body = self.body();
+        let takes_trailers = self.takes_trailers;
+        let host = self
+            .host
+            .get_or_insert_with(|| to_http2(&mut head, &body, takes_trailers));
+        address(&mut head.uri, host, endpoint);
+        Some((Request::from_parts(head, ()), body))
+    }
+
+    /// The head of a request that may be sent again.
+    pub(crate) fn keep(&mut self, request: Request<()>) {
+        self.head = Some(request.into_parts().0);
     }
 
     fn body(&self) -> RequestBody {
@@ -104,25 +131,36 @@ impl Drop for Parcel {
     }
 }
 
-/// Host becomes the authority (RFC 9113 §8.3.1), what is said in frames is not said in headers (§8.2.2).
-fn to_http2(request: &mut Request<RequestBody>, endpoint: &Endpoint, takes_trailers: bool) {
-    *request.version_mut() = Version::HTTP_2;
-    let headers = request.headers_mut();
-    let host = headers.remove(HOST);
-    for name in [CONNECTION, UPGRADE].into_iter().chain(PROXY_HEADERS) {
+/// What is said in frames is not said in headers (RFC 9113 §8.2.2), but for how much there is to come. Gives Host, which is said elsewhere.
+fn to_http2(head: &mut Parts, body: &RequestBody, takes_trailers: bool) -> HeaderValue {
+    let headers = &mut head.headers;
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE]
+        .into_iter()
+        .chain(PROXY_HEADERS)
+    {
         headers.remove(name);
     }
     headers.remove(TE);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let authority = authority.or_else(|| endpoint.address.to_string().parse().ok());
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    if !headers.contains_key(CONTENT_LENGTH)
+        && let Some(length) = body.size_hint().exact()
+        && (length > 0 || usually_has_body(&head.method))
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    headers.remove(HOST).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Host becomes the authority (RFC 9113 §8.3.1).
+fn address(uri: &mut Uri, host: &HeaderValue, endpoint: &Endpoint) {
+    let authority = Authority::try_from(host.as_bytes()).ok();
+    let mut parts = std::mem::take(uri).into_parts();
     parts.scheme = Some(match endpoint.transport.tls {
         EndpointTls::Off => Scheme::HTTP,
         EndpointTls::On { .. } | EndpointTls::Unusable(_) => Scheme::HTTPS,
     });
-    parts.authority = authority;
-    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    parts.authority = authority.or_else(|| endpoint.address.to_string().parse().ok());
+    *uri = Uri::from_parts(parts).unwrap_or_default();
 }

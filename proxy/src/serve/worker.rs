@@ -60,7 +60,6 @@ pub struct WorkerContext {
     pub(super) rng: RefCell<Rng>,
     pub(super) pool: Pool,
     pub(super) dates: Dates,
-    pub(super) http2: h2::server::Builder,
     /// Where the first bytes of connections are read to.
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// Wakes every connection when it is time to close.
@@ -100,7 +99,6 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         rng: RefCell::new(Rng::new(worker.seed)),
         pool: Pool::default(),
         dates: Dates::default(),
-        http2: super::http2::builder(),
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
         desks: Desks::default(),

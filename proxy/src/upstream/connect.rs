@@ -1,17 +1,14 @@
-//! A new connection to an endpoint: opened within its time, TLS included, judged when that fails. Where requests share it, it is driven by
-//! tasks of its own until it closes; so is the end of a request that outlives its response.
+//! A new connection to an endpoint: opened within its time, TLS and HTTP/2's settings included, judged when that fails. Where requests share
+//! it, it is driven by a task of its own until it closes; so is the end of a request that outlives its response.
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use hyper::client::conn::http2;
-use hyper::rt::Executor;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::errno::Errno;
 use socket2::{SockRef, TcpKeepalive};
 use tenbin_model::UpstreamProtocol;
@@ -20,20 +17,13 @@ use tokio::time::{sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tracing::debug;
 
-use super::exclusive::Exclusive;
+use super::driver::{Scratch, Unanswered, drive, establish};
 use super::multiplex::Multiplex;
-use super::pool::Pool;
+use super::pool::{Lease, Pool, Via};
 use super::socket::{Slot, Socket, Stream};
 use crate::clock::Clock;
-use crate::limits;
-use crate::serve::RequestBody;
 use crate::serve::error::Failure;
 use crate::state::{self, Endpoint, EndpointTls};
-
-/// What one stream, and all streams of a connection together, may send before we read it.
-const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
-/// A multiplexed connection with open streams over which nothing came for so long is asked for a sign of life, and given up without one.
-const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
 /// Why there is no connection.
 enum Refusal {
@@ -41,11 +31,22 @@ enum Refusal {
     Io(io::Error),
     /// It was, but TLS failed.
     Tls(String),
+    /// It was, but the endpoint does not speak HTTP/2.
+    Http2(tenbin_http2::Error),
 }
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
         Refusal::Io(error)
+    }
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(error: Unanswered) -> Self {
+        match error {
+            Unanswered::Io(error) => Refusal::Io(error),
+            Unanswered::Rules(error) => Refusal::Http2(error),
+        }
     }
 }
 
@@ -60,11 +61,22 @@ pub(super) async fn dial(
     limit: Duration,
     clock: Clock,
 ) -> Result<Socket, Failure> {
-    let failure = match timeout(limit, open(endpoint)).await {
-        Ok(Ok(stream)) => {
+    let opened = async { Ok(Socket::new(open(endpoint).await?, slot)) };
+    within(endpoint, limit, clock, opened).await
+}
+
+/// Judges whether a connection to `endpoint` is `opened` within `limit`.
+async fn within<T>(
+    endpoint: &Endpoint,
+    limit: Duration,
+    clock: Clock,
+    opened: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Failure> {
+    let failure = match timeout(limit, opened).await {
+        Ok(Ok(connection)) => {
             endpoint.stats.load.skip().connected();
             state::count(&endpoint.stats.connections);
-            return Ok(Socket::new(stream, slot));
+            return Ok(connection);
         }
         Ok(Err(Refusal::Io(error))) if is_ours(&error) => {
             tracing::warn!(%error, "cannot open a connection");
@@ -77,6 +89,10 @@ pub(super) async fn dial(
         Ok(Err(Refusal::Tls(why))) => {
             debug!(endpoint = %endpoint.id, address = %endpoint.address, %why, "TLS failed");
             Failure::Tls
+        }
+        Ok(Err(Refusal::Http2(error))) => {
+            debug!(endpoint = %endpoint.id, address = %endpoint.address, %error, "the endpoint does not speak HTTP/2");
+            Failure::Connect
         }
         Err(_) => Failure::ConnectTimeout,
     };
@@ -113,25 +129,25 @@ async fn socket(endpoint: &Endpoint) -> io::Result<TcpStream> {
     clippy::disallowed_methods,
     reason = "nobody waits for a request any more whose response has ended"
 )]
-pub(super) fn send_rest(pool: Pool, endpoint: Arc<Endpoint>, mut connection: Box<Exclusive>, clock: Clock) {
+pub(super) fn send_rest(pool: Pool, mut lease: Lease, clock: Clock) {
     tokio::task::spawn_local(async move {
-        if is_sent(&mut connection, clock).await {
-            pool.shelve(&endpoint, connection, clock.now());
+        if is_sent(&mut lease.via, clock).await {
+            pool.take_back(lease, clock.now());
         }
     });
 }
 
 /// Waits until all of a request was sent; false if it broke off or stood still for too long, by the client's doing or the endpoint's.
-async fn is_sent(connection: &mut Exclusive, clock: Clock) -> bool {
-    let Some(due) = connection.due() else { return false };
+async fn is_sent(via: &mut Via, clock: Clock) -> bool {
+    let Some(due) = via.due() else { return false };
     let mut timer = pin!(sleep_until(clock.at(due)));
     poll_fn(|cx| {
-        if let Poll::Ready(sent) = connection.poll_send(cx) {
+        if let Poll::Ready(sent) = via.poll_send(cx) {
             return Poll::Ready(sent.is_ok());
         }
         loop {
             ready!(timer.as_mut().poll(cx));
-            match connection.due() {
+            match via.due() {
                 Some(due) if clock.now() < due => timer.as_mut().reset(clock.at(due)),
                 _ => return Poll::Ready(false),
             }
@@ -140,51 +156,28 @@ async fn is_sent(connection: &mut Exclusive, clock: Clock) -> bool {
     .await
 }
 
-/// HTTP/2 over a connection: many requests at a time.
+/// Opens a connection to `endpoint` within `limit` over which many requests may go at a time, and remembers at the endpoint how that went.
+/// It is open when the endpoint has said what it takes.
+///
+/// # Errors
+/// Those of [`dial`]; an endpoint that does not speak HTTP/2 cannot be connected to.
 #[expect(clippy::disallowed_methods, reason = "a connection needs somebody to drive it")]
-pub(super) async fn multiplexed(socket: Socket, clock: Clock) -> Result<Rc<Multiplex>, Failure> {
-    let (sender, mut connection) = http2::Builder::new(Local)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
-        .max_header_list_size(limits::MAX_HEAD as u32)
-        .max_send_buf_size(limits::MAX_BUFFER)
-        .keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1)
-        .handshake::<_, RequestBody>(TokioIo::new(socket))
-        .await
-        .map_err(|_| Failure::Connect)?;
-    let multiplex = Multiplex::new(sender, clock.now());
+pub(super) async fn multiplexed(
+    endpoint: &Arc<Endpoint>,
+    slot: Slot,
+    limit: Duration,
+    clock: Clock,
+    scratch: &Rc<Scratch>,
+) -> Result<Rc<Multiplex>, Failure> {
+    let opened = async {
+        let socket = Socket::new(open(endpoint).await?, slot);
+        Ok(establish(socket, scratch).await?)
+    };
+    let link = within(endpoint, limit, clock, opened).await?;
+    let multiplex = Multiplex::new(Rc::clone(link.shared()), clock.now());
     let weak = Rc::downgrade(&multiplex);
-    tokio::task::spawn_local(poll_fn(move |cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
-        if let Some(multiplex) = weak.upgrade() {
-            multiplex.driven_by(cx.waker());
-            multiplex.allows(connection.current_max_send_streams());
-        }
-        match polled {
-            Poll::Ready(Err(error)) => {
-                debug!(%error, "a connection to an endpoint ended");
-                Poll::Ready(())
-            }
-            polled => polled.map(|_| ()),
-        }
-    }));
+    tokio::task::spawn_local(drive(link, weak, Rc::clone(scratch), clock));
     Ok(multiplex)
-}
-
-/// Runs what a multiplexed connection is made of on this worker.
-#[derive(Clone, Copy, Debug)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a connection needs somebody to drive its streams"
-    )]
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }
 
 /// Keepalive of all connections, both ways: a peer that vanished is noticed within two minutes.

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 use tenbin_balance::Time;
 use tenbin_http1::{BodyReader, HeadReader, Limits, Malformed, Piece, ResponseHead};
+use tenbin_http2::Reason;
 use tokio::io::AsyncReadExt;
 use tracing::debug;
 
@@ -58,12 +59,12 @@ pub enum Broken {
     /// The connection broke.
     #[error(transparent)]
     Io(io::Error),
-    /// The endpoint wants no more of the request (HTTP/2), and has not sent all of its response.
-    #[error("reset before the end")]
-    Short,
-    /// HTTP/2 broke off.
-    #[error(transparent)]
-    Http2(hyper::Error),
+    /// The endpoint reset the request (HTTP/2), and has not sent all of its response: without an error, too, that is not all (RFC 9113 §8.1).
+    #[error("reset: {0}")]
+    Reset(Reason),
+    /// What comes is not HTTP/2, for which we reset the request.
+    #[error("not HTTP/2: {0}")]
+    Rules(Reason),
 }
 
 /// The connection.

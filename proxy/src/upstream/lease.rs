@@ -7,6 +7,7 @@ use std::time::Duration;
 use tenbin_model::UpstreamProtocol;
 use tokio::time::timeout;
 
+use super::call::Call;
 use super::connect::{dial, multiplexed};
 use super::exclusive::Exclusive;
 use super::pool::{Lease, Pool, Via};
@@ -86,25 +87,21 @@ impl To<'_> {
                 }
                 continue;
             };
-            let opened = match self.dial(slot).await {
-                Ok(socket) => multiplexed(socket, self.clock).await,
-                Err(failure) => Err(failure),
-            };
-            match opened {
-                Ok(connection) => {
-                    let ticket = connection.take(self.endpoint);
-                    self.pool.share(self.endpoint, connection);
-                    drop(opener);
-                    if let Some(ticket) = ticket {
-                        return Ok(self.lease(Via::Http2(ticket), false));
-                    }
-                }
-                Err(failure) => {
-                    opener.failed = Some(failure);
-                    return Err(failure);
-                }
-            }
+            let opened = self.multiplexed(slot).await;
+            opener.failed = opened.as_ref().err().copied();
+            drop(opener);
+            return opened;
         }
+    }
+
+    /// A place on a new connection, which others share from now on.
+    async fn multiplexed(self, slot: Slot) -> Result<Lease, Failure> {
+        let limit = self.cluster.connect_timeout;
+        let connection = multiplexed(self.endpoint, slot, limit, self.clock, self.pool.scratch()).await?;
+        // One that takes no request at all is of no use.
+        let ticket = connection.take(self.endpoint).ok_or(Failure::Refused)?;
+        self.pool.share(self.endpoint, connection);
+        Ok(self.lease(Via::Http2(Call::new(ticket)), false))
     }
 
     fn lease(self, via: Via, reused: bool) -> Lease {

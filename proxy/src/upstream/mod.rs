@@ -1,8 +1,10 @@
 //! Connections to endpoints: opened, pooled on their worker, used for one request at a time or shared by many, closed when nobody wants
 //! them. Which endpoint to connect to is decided elsewhere.
 
+mod call;
 mod connect;
 mod download;
+mod driver;
 mod exclusive;
 mod lease;
 mod multiplex;

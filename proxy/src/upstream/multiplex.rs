@@ -1,17 +1,18 @@
-//! A connection over which many requests go at a time (HTTP/2): how many it takes, and who uses it. Never shared with another worker.
+//! A connection over which many requests go at a time (HTTP/2): how many it takes, who uses it, and what its endpoint's frames may cost.
+//! Never shared with another worker. What drives it is in `driver`, a request over it in `call`.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
-use hyper::client::conn::http2::SendRequest;
+use http::Request;
 use tenbin_balance::Time;
+use tenbin_http2::{Reason, Refused};
 use tokio::sync::Notify;
 
-use crate::serve::RequestBody;
+use crate::http2::{Receiver, Sender, Shared, Tally};
 use crate::serve::error::Failure;
 use crate::state::Endpoint;
 
@@ -20,25 +21,22 @@ pub const MAX_STREAMS: usize = 100;
 /// How long a connection is kept without a request. An endpoint that closes it first says so (GOAWAY), and nothing is lost.
 pub const MAX_UNUSED_TIME: Duration = Duration::from_secs(60);
 
-/// The connection.
+/// The connection. Dropped, it is closed.
 pub(super) struct Multiplex {
-    sender: RefCell<SendRequest<RequestBody>>,
+    http: Rc<Shared>,
     streams: Cell<usize>,
-    most: Cell<usize>,
-    /// Whether its endpoint takes no more requests over it.
-    retired: Cell<bool>,
     /// When its last request ended.
     unused: Cell<Time>,
-    /// Wakes who drives it.
-    driver: RefCell<Option<Waker>>,
-    heard: Cell<bool>,
+    tally: RefCell<Tally>,
+    /// Whether it ended since its endpoint broke the rules.
+    foul: Cell<bool>,
 }
 
 impl fmt::Debug for Multiplex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Multiplex")
             .field("streams", &self.streams)
-            .field("most", &self.most)
+            .field("foul", &self.foul)
             .finish_non_exhaustive()
     }
 }
@@ -51,47 +49,35 @@ pub(super) struct Ticket {
 }
 
 impl Multiplex {
-    pub(super) fn new(sender: SendRequest<RequestBody>, now: Time) -> Rc<Self> {
+    /// A connection whose endpoint has said what it takes.
+    pub(super) fn new(http: Rc<Shared>, now: Time) -> Rc<Self> {
         Rc::new(Multiplex {
-            sender: RefCell::new(sender),
+            http,
             streams: Cell::new(0),
-            most: Cell::new(MAX_STREAMS),
-            retired: Cell::new(false),
             unused: Cell::new(now),
-            driver: RefCell::new(None),
-            heard: Cell::new(false),
+            tally: RefCell::new(Tally::new(now)),
+            foul: Cell::new(false),
         })
     }
 
-    /// Who drives it is woken once, by its first response: what its endpoint allows is known by then.
-    pub(super) fn driven_by(&self, waker: &Waker) {
-        if !self.heard.get() {
-            self.driver.replace(Some(waker.clone()));
-        }
+    /// Its endpoint broke the rules: that is what keeps its requests from being answered.
+    pub(super) fn defile(&self) {
+        self.foul.set(true);
     }
 
-    /// A response came.
-    pub(super) fn heard(&self) {
-        if !self.heard.replace(true)
-            && let Some(waker) = self.driver.take()
-        {
-            waker.wake();
-        }
+    /// Whether it ended like that.
+    pub(super) fn is_foul(&self) -> bool {
+        self.foul.get()
     }
 
-    /// Its endpoint allows so many requests at a time.
-    pub(super) fn allows(&self, most: usize) {
-        self.most.set(most.min(MAX_STREAMS));
-    }
-
-    /// No further requests go over it.
-    pub(super) fn retire(&self) {
-        self.retired.set(true);
+    /// How many requests it takes at a time.
+    fn most(&self) -> usize {
+        usize::try_from(self.http.peer_max_streams()).map_or(MAX_STREAMS, |most| most.min(MAX_STREAMS))
     }
 
     /// A place on it, if it has one.
     pub(super) fn take(self: &Rc<Self>, endpoint: &Arc<Endpoint>) -> Option<Ticket> {
-        if !self.is_good() || self.streams.get() >= self.most.get() {
+        if self.is_over() || self.streams.get() >= self.most() {
             return None;
         }
         self.streams.set(self.streams.get() + 1);
@@ -101,41 +87,73 @@ impl Multiplex {
         })
     }
 
+    /// Whether it takes no more requests.
+    pub(super) fn is_over(&self) -> bool {
+        self.http.is_closed()
+    }
+
     /// Whether it takes requests, now or when some ended.
     pub(super) fn is_good(&self) -> bool {
-        !self.retired.get() && !self.sender.borrow().is_closed() && self.most.get() > 0
+        !self.is_over() && self.most() > 0
     }
 
     /// Whether nobody used it for too long.
     pub(super) fn is_stale(&self, now: Time) -> bool {
-        self.streams.get() == 0 && now.since(self.unused.get()) >= MAX_UNUSED_TIME
+        self.is_idle() && now.since(self.unused.get()) >= MAX_UNUSED_TIME
     }
 
     /// Whether no request goes over it.
     pub(super) fn is_idle(&self) -> bool {
         self.streams.get() == 0
     }
+
+    /// Its endpoint's frames cost so much, and earned so much; whether it only makes work.
+    pub(super) fn spend(&self, cost: u32, earned: u32, now: impl FnOnce() -> Time) -> bool {
+        let mut tally = self.tally.borrow_mut();
+        tally.spend(cost);
+        tally.earn(earned);
+        tally.is_short() && tally.is_overdrawn(now())
+    }
+}
+
+impl Drop for Multiplex {
+    fn drop(&mut self) {
+        self.http.go_away(Reason::NO_ERROR);
+        self.http.wake();
+    }
 }
 
 impl Ticket {
-    pub(super) fn connection(&self) -> &Rc<Multiplex> {
+    pub(super) fn connection(&self) -> &Multiplex {
         &self.connection
     }
 
-    /// What sends over it.
-    pub(super) fn sender(&self) -> SendRequest<RequestBody> {
-        self.connection.sender.borrow().clone()
+    /// Sends the head of a request, which is all of it with `end`.
+    ///
+    /// # Errors
+    /// The endpoint takes none, any more or for now: nothing is sent.
+    pub(super) fn request(&self, head: &Request<()>, end: bool) -> Result<(Sender, Receiver), Refused> {
+        self.connection.http.request(head, end)
+    }
+
+    /// So many bytes of a request were sent.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.connection.tally.borrow_mut().sent(bytes, true);
     }
 
     /// The request ended as it should.
-    pub(super) fn ended(self, now: Time) {
+    pub(super) fn ended(&self, now: Time) {
         self.connection.unused.set(now);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.connection.streams.set(self.connection.streams.get() - 1);
+        let connection = &self.connection;
+        connection.streams.set(connection.streams.get() - 1);
+        if connection.is_idle() && connection.is_over() {
+            connection.http.wake();
+        }
         self.endpoint.stats.line.freed();
     }
 }

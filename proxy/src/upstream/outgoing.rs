@@ -7,16 +7,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, Method};
 use http_body::Body;
 use tenbin_balance::Time;
 use tenbin_http1::{CHUNK_END, Length, write_chunk_size, write_last_chunk, write_request};
 use tokio::io::AsyncWrite;
 
-use crate::serve::{BodyError, RequestBody, Upload};
+use crate::serve::{BodyError, RequestBody, Upload, usually_has_body};
 
 /// Chunks of up to so many bytes are copied next to what else is to be written; larger ones are written from where they are.
 const COPIED: usize = 4 << 10;
@@ -248,8 +248,7 @@ impl Rest {
 /// What is said of a body that is not there: the client's own word, or what endpoints expect of a method that usually has one
 /// (RFC 9110 §8.6).
 fn no_body(head: &Parts) -> Option<Length> {
-    let usual = [Method::POST, Method::PUT, Method::PATCH].contains(&head.method);
-    (usual || head.headers.contains_key(CONTENT_LENGTH)).then_some(Length::Exact(0))
+    (usually_has_body(&head.method) || head.headers.contains_key(CONTENT_LENGTH)).then_some(Length::Exact(0))
 }
 
 /// The target in origin form (RFC 9112 §3.2.1): `/` where there is no path.

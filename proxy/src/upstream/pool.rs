@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tenbin_balance::Time;
 
+use super::call::Call;
 use super::connect;
-use super::exclusive::Exclusive;
-use super::multiplex::{Multiplex, Opening, Ticket};
+use super::driver::Scratch;
+use super::exclusive::{Broken, Exclusive};
+use super::multiplex::{Multiplex, Opening};
 use crate::clock::Clock;
 use crate::serve::error::Failure;
 use crate::state::{Endpoint, EndpointStats, count};
@@ -38,12 +41,41 @@ pub(super) enum Via {
     /// For itself.
     Http1(Box<Exclusive>),
     /// Beside others.
-    Http2(Ticket),
+    Http2(Box<Call>),
+}
+
+impl Via {
+    /// Whether some of its request is still to be sent.
+    fn is_sending(&self) -> bool {
+        match self {
+            Via::Http1(connection) => connection.is_sending(),
+            Via::Http2(call) => call.is_sending(),
+        }
+    }
+
+    /// Until when its request has to move on.
+    pub(super) fn due(&self) -> Option<Time> {
+        match self {
+            Via::Http1(connection) => connection.due(),
+            Via::Http2(call) => call.due(),
+        }
+    }
+
+    /// Sends what can be sent of its request. Ready when that is all that ever will be.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        match self {
+            Via::Http1(connection) => connection.poll_send(cx),
+            Via::Http2(call) => call.poll_send(cx),
+        }
+    }
 }
 
 /// The connections. A copy is the same pool.
 #[derive(Clone, Debug, Default)]
-pub struct Pool(Rc<RefCell<HashMap<*const Endpoint, Shelf>>>);
+pub struct Pool {
+    shelves: Rc<RefCell<HashMap<*const Endpoint, Shelf>>>,
+    scratch: Rc<Scratch>,
+}
 
 /// The connections to one endpoint.
 #[derive(Debug)]
@@ -105,10 +137,10 @@ impl Drop for Shelf {
 impl Pool {
     /// Takes the most recently used idle connection to `endpoint` that is good, or a place on one that is shared.
     pub fn take(&self, endpoint: &Arc<Endpoint>, now: Time) -> Option<Lease> {
-        let mut shelves = self.0.borrow_mut();
+        let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.get_mut(&Arc::as_ptr(endpoint))?;
         let via = match shelf.shared.iter().find_map(|shared| shared.take(endpoint)) {
-            Some(ticket) => Via::Http2(ticket),
+            Some(ticket) => Via::Http2(Call::new(ticket)),
             None => Via::Http1(shelf.take_idle(now)?),
         };
         count(&endpoint.stats.reused);
@@ -121,17 +153,28 @@ impl Pool {
 
     /// Takes back the way of a request whose response was read to its end, `now` or when the rest of the request was sent.
     pub fn put(&self, lease: Lease, clock: Clock, now: Time) {
-        match lease.via {
-            Via::Http1(connection) if connection.is_sending() => {
-                connect::send_rest(self.clone(), lease.endpoint, connection, clock);
-            }
-            Via::Http1(connection) => self.shelve(&lease.endpoint, connection, now),
-            Via::Http2(ticket) => ticket.ended(now),
+        if lease.via.is_sending() {
+            connect::send_rest(self.clone(), lease, clock);
+        } else {
+            self.take_back(lease, now);
         }
     }
 
+    /// Takes back the way of a request that was sent to its end, as its response came to its own.
+    pub(super) fn take_back(&self, lease: Lease, now: Time) {
+        match lease.via {
+            Via::Http1(connection) => self.shelve(&lease.endpoint, connection, now),
+            Via::Http2(call) => call.ended(now),
+        }
+    }
+
+    /// Where connections that are shared are read to.
+    pub(super) fn scratch(&self) -> &Rc<Scratch> {
+        &self.scratch
+    }
+
     /// Keeps a connection for later requests, if it may be.
-    pub(super) fn shelve(&self, endpoint: &Arc<Endpoint>, mut connection: Box<Exclusive>, now: Time) {
+    fn shelve(&self, endpoint: &Arc<Endpoint>, mut connection: Box<Exclusive>, now: Time) {
         // Requests that wait for a connection are on any worker: they have to open their own.
         if !connection.come_to_rest() || !endpoint.stats.line.is_empty() {
             return;
@@ -169,14 +212,14 @@ impl Pool {
     }
 
     fn on_shelf<T>(&self, endpoint: &Arc<Endpoint>, act: impl FnOnce(&mut Shelf) -> T) -> T {
-        let mut shelves = self.0.borrow_mut();
+        let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.entry(Arc::as_ptr(endpoint));
         act(shelf.or_insert_with(|| Shelf::new(endpoint)))
     }
 
     /// Closes the longest idle connection of this worker to any of the endpoints that `may_close`; false if there is none.
     pub(super) fn close_one(&self, may_close: impl Fn(&Endpoint) -> bool) -> bool {
-        let mut shelves = self.0.borrow_mut();
+        let mut shelves = self.shelves.borrow_mut();
         let of = |shelf: &&mut Shelf| shelf.endpoint.upgrade().is_some_and(|endpoint| may_close(&endpoint));
         for shelf in shelves.values_mut().filter(of) {
             let shared = shelf.shared.iter().position(|shared| shared.is_idle());
@@ -193,7 +236,7 @@ impl Pool {
 
     /// Closes what was idle for too long or has others waiting for it, what the other side closed, and what led to endpoints that went.
     pub fn sweep(&self, now: Time) {
-        self.0.borrow_mut().retain(|_, shelf| {
+        self.shelves.borrow_mut().retain(|_, shelf| {
             let wanted = shelf
                 .endpoint
                 .upgrade()
@@ -213,7 +256,7 @@ impl Pool {
 
     /// Idle connections.
     pub fn len(&self) -> usize {
-        self.0.borrow().values().map(|shelf| shelf.idle.len()).sum()
+        self.shelves.borrow().values().map(|shelf| shelf.idle.len()).sum()
     }
 
     /// Whether there is no idle connection.

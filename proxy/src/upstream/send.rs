@@ -3,18 +3,17 @@
 
 use std::future::poll_fn;
 
-use http::{HeaderMap, Request, Response, StatusCode, Version};
-use hyper::Error;
-use hyper::client::conn::TrySendError;
+use http::{HeaderMap, Response, StatusCode, Version};
 use tenbin_http1::BodyReader;
+use tenbin_http2::Reason;
 use tracing::debug;
 
+use super::call::Call;
 use super::download::Download;
 use super::exclusive::{Broken, Exclusive, LIMITS};
-use super::multiplex::Ticket;
 use super::pool::{Lease, Via};
 use crate::serve::error::Failure;
-use crate::serve::{Parcel, Patience, RequestBody, Upload};
+use crate::serve::{Parcel, Patience, Upload};
 
 /// No response came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +36,8 @@ impl Undelivered {
     }
 }
 
-/// Sends a request and waits for the head of its response; informational ones before it are told to `interim` (none come over HTTP/2). With
-/// `keep`, it may be sent again.
+/// Sends a request and waits for the head of its response; informational ones before it are told to `interim`. With `keep`, it may be sent
+/// again.
 ///
 /// # Errors
 /// Whatever kept the response from coming.
@@ -49,27 +48,30 @@ pub async fn send(
     patience: &Patience,
     interim: &mut dyn FnMut(StatusCode, HeaderMap),
 ) -> Result<Response<Download>, Undelivered> {
-    let reused = lease.reused;
-    match &mut lease.via {
+    let Lease { endpoint, via, reused } = &mut lease;
+    let (mut head, reader) = match via {
         Via::Http1(connection) => {
-            let response = over_http1(connection, reused, parcel, keep, patience, interim).await?;
-            Ok(response.map(|reader| Download::http1(reader, lease)))
+            let response = over_http1(connection, *reused, parcel, keep, patience, interim).await?;
+            let (head, reader) = response.into_parts();
+            (Response::from_parts(head, ()), Some(reader))
         }
-        Via::Http2(ticket) => {
-            let Some(request) = parcel.request(&lease.endpoint, keep) else {
+        Via::Http2(call) => {
+            let Some((request, body)) = parcel.request(endpoint) else {
                 return Err(spent());
             };
-            match patience.head(ticket.sender().try_send_request(request)).await {
-                Ok(Ok(mut response)) => {
-                    *response.version_mut() = Version::HTTP_11;
-                    ticket.connection().heard();
-                    Ok(response.map(|incoming| Download::http2(incoming, lease)))
-                }
-                Ok(Err(error)) => Err(judge_http2(error, ticket, reused, parcel)),
-                Err(failure) => Err(Undelivered::sent(failure, false)),
+            let begun = call.begin(&request, body);
+            if keep || begun.is_err() {
+                parcel.keep(request);
             }
+            if let Err(refused) = begun {
+                debug!(%refused, reused, "nothing was sent");
+                return Err(unsent(*reused));
+            }
+            (over_http2(call, *reused, parcel, patience, interim).await?, None)
         }
-    }
+    };
+    *head.version_mut() = Version::HTTP_11;
+    Ok(head.map(|()| Download::new(reader, lease)))
 }
 
 /// It was sent before and was not to be sent again.
@@ -112,9 +114,7 @@ async fn over_http1(
         // The rest of the request would be taken for the other protocol (RFC 9110 §7.8).
         return Err(Undelivered::sent(Failure::Protocol, false));
     }
-    let mut response = head.response.map(|()| BodyReader::new(head.body, &LIMITS));
-    *response.version_mut() = Version::HTTP_11;
-    Ok(response)
+    Ok(head.response.map(|()| BodyReader::new(head.body, &LIMITS)))
 }
 
 fn judge_http1(broken: &Broken, connection: &Exclusive, reused: bool, parcel: &Parcel) -> Undelivered {
@@ -132,43 +132,38 @@ fn judge_http1(broken: &Broken, connection: &Exclusive, reused: bool, parcel: &P
     }
 }
 
-fn judge_http2(
-    mut error: TrySendError<Request<RequestBody>>,
-    ticket: &Ticket,
+async fn over_http2(
+    call: &mut Call,
     reused: bool,
     parcel: &Parcel,
-) -> Undelivered {
-    if error.take_message().is_some() {
-        ticket.connection().retire();
-        return unsent(reused);
+    patience: &Patience,
+    interim: &mut dyn FnMut(StatusCode, HeaderMap),
+) -> Result<Response<()>, Undelivered> {
+    match patience.head(poll_fn(|cx| call.poll_head(interim, cx))).await {
+        Ok(Ok(head)) => Ok(head),
+        Ok(Err(broken)) => Err(judge_http2(&broken, call, reused, parcel)),
+        Err(failure) => Err(Undelivered::sent(failure, false)),
     }
-    let error = error.into_error();
-    debug!(%error, reused, "no response");
+}
+
+fn judge_http2(broken: &Broken, call: &Call, reused: bool, parcel: &Parcel) -> Undelivered {
+    debug!(%broken, reused, "no response");
     if let Some(cut) = parcel.upload().and_then(Upload::cut) {
         return Undelivered::sent(cut, false);
     }
-    let (failure, is_over) = cause(&error);
-    if is_over {
-        ticket.connection().retire();
-    }
+    let failure = match broken {
+        Broken::Request(_) | Broken::Length => Failure::ClientGone,
+        // Also of those that a GOAWAY says were not taken.
+        Broken::Reset(Reason::REFUSED_STREAM) => Failure::Refused,
+        Broken::Reset(_) => Failure::Reset,
+        Broken::Malformed(_) | Broken::Interim | Broken::Rules(_) => Failure::Protocol,
+        Broken::Unsent(_) | Broken::Closed | Broken::Io(_) if call.connection().is_foul() => Failure::Protocol,
+        Broken::Unsent(_) | Broken::Closed | Broken::Io(_) => Failure::Closed,
+    };
     Undelivered {
         failure,
         unsent: failure == Failure::Refused,
         // One that says that it ends (GOAWAY) is no worse than one that just does.
-        stale: reused && is_over && matches!(failure, Failure::Refused | Failure::Closed),
-    }
-}
-
-/// What an error of HTTP/2 says, and whether its connection takes no more requests.
-fn cause(error: &Error) -> (Failure, bool) {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    match cause {
-        Some(cause) if cause.is_remote() && cause.is_go_away() => (Failure::Refused, true),
-        Some(cause) if cause.is_remote() && cause.reason() == Some(h2::Reason::REFUSED_STREAM) => {
-            (Failure::Refused, false)
-        }
-        Some(cause) if cause.is_remote() && cause.is_reset() => (Failure::Reset, false),
-        Some(cause) if cause.is_library() => (Failure::Protocol, true),
-        _ => (Failure::Closed, true),
+        stale: reused && call.connection().is_over() && matches!(failure, Failure::Refused | Failure::Closed),
     }
 }

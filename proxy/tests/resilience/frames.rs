@@ -116,7 +116,7 @@ impl Frames {
     async fn answer(&mut self, way: Way2, request: &mut Request, first: bool) -> Result<(), By> {
         match way {
             Way2::As(Way::Early) => {}
-            Way2::As(Way::Deaf) if !first => {}
+            Way2::As(Way::Deaf) => {}
             Way2::Resets(At::Unread, _) | Way2::As(Way::Ends(At::Unread, _)) => self.begin_body(request).await?,
             _ => self.body(request).await?,
         }
@@ -125,7 +125,7 @@ impl Frames {
             Way2::As(Way::Ends(At::Begin | At::Unread, by)) => return Err(by),
             Way2::As(Way::Ends(At::Reuse, by)) if !first => return Err(by),
             Way2::As(Way::Silent) => return self.stop().await,
-            Way2::As(Way::Deaf) if !first => return self.stop().await,
+            Way2::As(Way::Deaf) => return self.stop().await,
             Way2::As(Way::Gated) => self.app.opened().await,
             Way2::Resets(At::Begin | At::Unread, reason) => return self.reset(stream, reason).await,
             Way2::GoesAway(When::Before) => return self.refuse(stream).await,

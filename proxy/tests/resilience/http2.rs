@@ -13,15 +13,15 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use rustls::ServerConfig;
 use tenbin_model::{UpstreamProtocol, UpstreamTls};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, Way, nobody};
 use crate::client::{Got, get, request, send};
-use crate::world::{Settings, World, eventually};
+use crate::world::{PATIENCE, Settings, World, eventually};
 
 /// How an app answers over HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,14 +159,8 @@ async fn requests_share_a_connection_as_far_as_its_endpoint_allows() {
     for (most, requests, connections) in [(250, 100, 1), (250, 150, 2), (20, 50, 3)] {
         let app = App2::new(Does::Gated, most, None).await;
         let world = World::of(&[app.address], http2);
-        app.gate.add_permits(1);
-        assert_eq!(
-            get(world.address).await.status,
-            Some(200),
-            "it knows what is allowed from now on"
-        );
         let clients: Vec<_> = (0..requests).map(|_| tokio::spawn(get(world.address))).collect();
-        eventually("they are all there", || app.seen() == requests + 1).await;
+        eventually("they are all there", || app.seen() == requests).await;
         assert_eq!(app.connections(), connections, "{requests} at {most} a connection");
         app.gate.add_permits(requests);
         for client in join_all(clients).await {
@@ -416,7 +410,6 @@ async fn http1_over_tls_is_kept_alive_and_must_not_be_http2() {
 
 /// Answers with the number of the connection, and of the request on it.
 async fn tls_http1(config: ServerConfig) -> SocketAddr {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -454,4 +447,47 @@ async fn what_is_silent_over_http2_times_out_and_is_reset() {
     eventually("it is reset", || app.reset.load(SeqCst) == 1).await;
     sleep(Duration::from_millis(20)).await;
     assert_eq!(app.connections(), 1);
+}
+
+#[tokio::test]
+async fn the_rest_of_a_request_is_sent_after_its_response() {
+    const SIZE: usize = 1 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for connection in 1.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut http: Connection<_, Bytes> = h2::server::handshake(stream).await.unwrap();
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                while let Some(Ok((request, mut respond))) = http.accept().await {
+                    let tell = tell.clone();
+                    tokio::spawn(async move {
+                        let mut body = request.into_body();
+                        respond.send_response(Response::new(()), true).unwrap();
+                        let mut length = 0;
+                        while let Some(Ok(data)) = body.data().await {
+                            length += data.len();
+                            body.flow_control().release_capacity(data.len()).unwrap();
+                        }
+                        tell.send((connection, length)).unwrap();
+                    });
+                }
+            });
+        }
+    });
+    let world = World::of(&[address], http2);
+    let mut client = TcpStream::connect(world.address).await.unwrap();
+    for _ in 0..3 {
+        let head = format!("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: {SIZE}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        client.write_all(&vec![b'x'; SIZE]).await.unwrap();
+        assert_eq!(timeout(PATIENCE, told.recv()).await.unwrap(), Some((1, SIZE)));
+    }
 }

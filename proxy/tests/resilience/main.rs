@@ -17,6 +17,7 @@ mod http2;
 mod limits;
 mod outcomes;
 mod retries;
+mod rules;
 mod uploads;
 mod way;
 mod world;

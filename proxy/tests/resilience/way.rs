@@ -21,7 +21,7 @@ pub(crate) enum Way {
     SlowBody,
     /// It answers without reading the request's body.
     Early,
-    /// It neither reads the request's body nor answers. Over HTTP/2 it answers the first request, by when it is known that it takes no body.
+    /// It neither reads the request's body nor answers.
     Deaf,
     /// It answers what is not HTTP.
     Garbage,

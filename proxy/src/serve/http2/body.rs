@@ -6,24 +6,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 use http_body::Body as _;
+use tenbin_http2::Reason;
 use tracing::debug;
 
 use super::streams::Streams;
-use super::{SEND_BUFFER, strip};
+use super::strip;
 use crate::clock::Clock;
+use crate::http2::Sender;
 use crate::serve::body::{ResponseBody, Stall};
 use crate::serve::error::Failure;
 
 /// Sends a body to its end, or as far as the client lets it. Where the response `has_none`, what comes of it is left out.
-pub(super) async fn send(
-    stream: SendStream<Bytes>,
-    mut body: ResponseBody,
-    has_none: bool,
-    streams: &Streams,
-    clock: Clock,
-) {
+pub(super) async fn send(stream: &Sender, mut body: ResponseBody, has_none: bool, streams: &Streams, clock: Clock) {
     let idle = body.idle();
     streams.responds(idle);
     let mut sending = Sending {
@@ -37,10 +32,10 @@ pub(super) async fn send(
         Ok(()) => {}
         Err(Stop::Gone) => body.fail(Failure::ClientGone),
         Err(Stop::Idle) => {
-            sending.stream.send_reset(Reason::CANCEL);
+            stream.reset(Reason::CANCEL);
             body.fail(Failure::DownloadIdle);
         }
-        Err(Stop::Broken) => sending.stream.send_reset(Reason::INTERNAL_ERROR),
+        Err(Stop::Broken) => stream.reset(Reason::INTERNAL_ERROR),
     }
 }
 
@@ -55,7 +50,7 @@ enum Stop {
 }
 
 struct Sending<'a> {
-    stream: SendStream<Bytes>,
+    stream: &'a Sender,
     body: &'a mut ResponseBody,
     /// What waits for the client's windows.
     held: Option<Held>,
@@ -71,7 +66,7 @@ struct Held {
 
 impl Sending<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, has_none: bool) -> Poll<Result<(), Stop>> {
-        if self.stream.poll_reset(cx).is_ready() {
+        if self.stream.poll_lost(cx).is_ready() {
             return Poll::Ready(Err(Stop::Gone));
         }
         loop {
@@ -86,7 +81,7 @@ impl Sending<'_> {
                     debug!(%error, "a response broke off");
                     return Poll::Ready(Err(Stop::Broken));
                 }
-                None => return Poll::Ready(self.send_data(Bytes::new(), true)),
+                None => return Poll::Ready(self.end(cx)),
             };
             match frame.into_data() {
                 Ok(data) => {
@@ -95,13 +90,13 @@ impl Sending<'_> {
                     if !data.is_empty() {
                         self.held = Some(Held { data, is_last });
                     } else if is_last {
-                        return Poll::Ready(self.send_data(data, true));
+                        return Poll::Ready(self.end(cx));
                     }
                 }
                 Err(frame) => {
                     if let Ok(mut trailers) = frame.into_trailers() {
                         strip(&mut trailers);
-                        return Poll::Ready(self.stream.send_trailers(trailers).map_err(|_| Stop::Gone));
+                        return Poll::Ready(self.stream.trailers(&trailers).map_err(|_| Stop::Gone));
                     }
                 }
             }
@@ -111,23 +106,16 @@ impl Sending<'_> {
     /// Sends what is held, as the windows allow; true if that was the end.
     fn poll_held(&mut self, mut held: Held, cx: &mut Context<'_>) -> Poll<Result<bool, Stop>> {
         loop {
-            // No more is asked for than is there: it would be missing for other streams.
-            self.stream.reserve_capacity(held.data.len().min(SEND_BUFFER));
-            let room = self.stream.capacity();
-            if room > 0 {
-                self.stall.moved();
-                let data = held.data.split_to(room.min(held.data.len()));
-                let is_rest = held.data.is_empty();
-                self.streams.sent(data.len(), is_rest);
-                self.send_data(data, is_rest && held.is_last)?;
-                if is_rest {
-                    return Poll::Ready(Ok(held.is_last));
+            match self.stream.poll_data(&mut held.data, held.is_last, cx) {
+                Poll::Ready(Ok(n)) => {
+                    self.stall.moved();
+                    let is_rest = held.data.is_empty();
+                    self.streams.sent(n, is_rest);
+                    if is_rest {
+                        return Poll::Ready(Ok(held.is_last));
+                    }
                 }
-                continue;
-            }
-            match self.stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(_) => return Poll::Ready(Err(Stop::Gone)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Gone)),
                 Poll::Pending => {
                     self.held = Some(held);
                     // A client may send all of its request before it reads.
@@ -139,7 +127,11 @@ impl Sending<'_> {
         }
     }
 
-    fn send_data(&mut self, data: Bytes, is_last: bool) -> Result<(), Stop> {
-        self.stream.send_data(data, is_last).map_err(|_| Stop::Gone)
+    fn end(&self, cx: &Context<'_>) -> Result<(), Stop> {
+        match self.stream.poll_data(&mut Bytes::new(), true, cx) {
+            Poll::Ready(Err(_)) => Err(Stop::Gone),
+            // Nothing takes no room.
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
     }
 }

@@ -3,32 +3,39 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use h2::Reason;
+use http::{Request, Response, StatusCode};
 use tenbin_balance::Time;
+use tenbin_http2::{Error, Reason};
 use tokio::time::{Sleep, sleep_until};
 
 use super::ping::Pinger;
 use super::streams::Streams;
-use super::{FAREWELL, Http, PREFACE, stream};
+use super::wire::Wire;
+use super::{FAREWELL, PREFACE, stream};
+use crate::http2::{Came, Link, Receiver, Sender};
 use crate::serve::connection::{Connection, rearm};
 
 /// How a connection ended.
 pub(super) enum End {
-    /// As it should, or in silence.
+    /// In silence.
     Over,
-    Broken(h2::Error),
+    /// As it should: both sides said all that there was.
+    Done,
+    /// The client broke the rules, and was told so.
+    Broken(Error),
+    /// The client only made work, and was told so.
     Flood,
 }
 
 /// Drives a connection until it ends.
-pub(super) async fn drive(connection: &Rc<Connection>, mut http: Http, streams: Rc<Streams>) -> End {
+pub(super) async fn drive(connection: &Rc<Connection>, link: &mut Link<Wire>, streams: Rc<Streams>) -> End {
     let clock = connection.worker.clock;
-    let pings = http.ping_pong().expect("it is given to who asks first");
     let mut driver = Driver {
         connection,
-        pinger: Pinger::new(pings),
+        link,
+        pinger: Pinger::default(),
         streams,
         phase: Phase::Open,
         looks: clock.now(),
@@ -38,7 +45,7 @@ pub(super) async fn drive(connection: &Rc<Connection>, mut http: Http, streams: 
     let mut woken_by_both = false;
     poll_fn(|cx| {
         loop {
-            if let Poll::Ready(end) = driver.poll_streams(&mut http, cx) {
+            if let Poll::Ready(end) = driver.poll_streams(cx) {
                 return Poll::Ready(end);
             }
             if !woken_by_both {
@@ -46,11 +53,8 @@ pub(super) async fn drive(connection: &Rc<Connection>, mut http: Http, streams: 
                 let _ = closing.as_mut().poll(cx);
                 let _ = timer.as_mut().poll(cx);
             }
-            if driver.turn(&mut http) {
+            if driver.turn() {
                 driver.rearm(timer.as_mut(), cx);
-                continue;
-            }
-            if driver.streams.take_unread() {
                 continue;
             }
             if driver.streams.stuck_until().is_some_and(|until| until < driver.looks) {
@@ -59,7 +63,7 @@ pub(super) async fn drive(connection: &Rc<Connection>, mut http: Http, streams: 
             if !timer.is_elapsed() {
                 return Poll::Pending;
             }
-            if let Some(end) = driver.look(&mut http, cx) {
+            if let Some(end) = driver.look() {
                 return Poll::Ready(end);
             }
             driver.rearm(timer.as_mut(), cx);
@@ -69,17 +73,17 @@ pub(super) async fn drive(connection: &Rc<Connection>, mut http: Http, streams: 
 }
 
 /// What becomes of a connection.
-#[derive(Clone, Copy, Debug)]
 enum Phase {
     Open,
     /// The client was told to go; it may end what it has begun.
     Told(Time),
-    /// The client was thrown out, and hears why.
-    Thrown(Time),
+    /// The client was thrown out, and hears why: nothing more of it is read.
+    Thrown(Time, Option<Error>),
 }
 
 struct Driver<'a> {
     connection: &'a Rc<Connection>,
+    link: &'a mut Link<Wire>,
     pinger: Pinger,
     streams: Rc<Streams>,
     phase: Phase,
@@ -89,41 +93,105 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     /// Moves everything on, and takes the streams that begin; ready when the connection ended.
+    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let written = self.link.poll_write(cx);
+            self.streams.wrote(written.is_ready());
+            match written {
+                Poll::Ready(Ok(())) if matches!(self.phase, Phase::Thrown(..)) => return Poll::Ready(self.thrown()),
+                Poll::Ready(Ok(())) if self.link.is_done() => return Poll::Ready(End::Done),
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Over),
+                Poll::Pending if matches!(self.phase, Phase::Thrown(..)) => return Poll::Pending,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+            let begun = match self.take() {
+                Ok(begun) => begun,
+                Err(error) => {
+                    self.phase = Phase::Thrown(self.connection.worker.clock.now(), Some(error));
+                    continue;
+                }
+            };
+            if written.is_ready() && self.link.has_output() {
+                continue;
+            }
+            // It is told so in `turn`, and only then goes on.
+            if self.streams.is_flood() {
+                return Poll::Pending;
+            }
+            if begun {
+                // What began goes first: what comes of it is written together, and nobody begins more than is looked at.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let read = {
+                let scratch = &mut **self.connection.worker.scratch.borrow_mut();
+                self.link.poll_read(scratch, cx)
+            };
+            match read {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(End::Over),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes what was read; whether streams began.
+    fn take(&mut self) -> Result<bool, Error> {
+        let mut begun = false;
+        loop {
+            let came = self.link.next();
+            self.streams.spend(self.link.take_cost());
+            match came? {
+                None => return Ok(begun),
+                Some(Came::Request(request, sender, receiver)) => {
+                    begun = true;
+                    self.begin(request, sender, receiver);
+                }
+                Some(Came::TooLarge(sender)) => self.refuse(&sender),
+                Some(Came::Settings | Came::GoAway) => {}
+            }
+        }
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver of a connection: each stream is a task"
     )]
-    fn poll_streams(&self, http: &mut Http, cx: &mut Context<'_>) -> Poll<End> {
-        loop {
-            let (request, respond) = match ready!(pin!(http.accept()).poll(cx)) {
-                Some(Ok(stream)) => stream,
-                Some(Err(error)) => return Poll::Ready(self.ended(End::Broken(error))),
-                None => return Poll::Ready(self.ended(End::Over)),
-            };
-            let (connection, streams) = (Rc::clone(self.connection), Rc::clone(&self.streams));
-            let unanswered = self.streams.begin();
-            tokio::task::spawn_local(stream::serve(connection, streams, unanswered, request, respond));
-        }
+    fn begin(&self, request: Request<()>, sender: Sender, receiver: Receiver) {
+        let (connection, streams) = (Rc::clone(self.connection), Rc::clone(&self.streams));
+        let unanswered = self.streams.begin();
+        tokio::task::spawn_local(stream::serve(
+            connection, streams, unanswered, request, sender, receiver,
+        ));
     }
 
-    /// What an end is, where the client may have been thrown out before.
-    fn ended(&self, end: End) -> End {
-        match self.phase {
-            Phase::Thrown(_) => End::Flood,
-            Phase::Open | Phase::Told(_) => end,
+    /// Refuses a request whose head is too large.
+    fn refuse(&self, sender: &Sender) {
+        crate::state::count(&self.connection.settings().stats.malformed);
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        // A stream that is over needs none.
+        let _ = sender.respond(&response, true);
+    }
+
+    /// How it ends after the client was thrown out.
+    fn thrown(&mut self) -> End {
+        match std::mem::replace(&mut self.phase, Phase::Open) {
+            Phase::Thrown(_, Some(error)) => End::Broken(error),
+            _ => End::Flood,
         }
     }
 
     /// Looks whether the client has to go; true if it was told so just now.
-    fn turn(&mut self, http: &mut Http) -> bool {
+    fn turn(&mut self) -> bool {
         let connection = self.connection;
         let now = || connection.worker.clock.now();
-        if matches!(self.phase, Phase::Thrown(_)) {
+        if matches!(self.phase, Phase::Thrown(..)) {
             return false;
         }
         if self.streams.is_flood() {
-            self.phase = Phase::Thrown(now());
-            http.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.phase = Phase::Thrown(now(), None);
+            self.link.shared().go_away(Reason::ENHANCE_YOUR_CALM);
             return true;
         }
         let goes = connection.worker.lifecycle.is_closing() || connection.is_told_to_go();
@@ -131,21 +199,26 @@ impl Driver<'_> {
             return false;
         }
         self.phase = Phase::Told(now());
-        http.graceful_shutdown();
+        self.link.shared().shut_down();
         true
     }
 
     /// Looks at all time limits.
-    fn look(&mut self, http: &mut Http, cx: &mut Context<'_>) -> Option<End> {
+    fn look(&mut self) -> Option<End> {
         let now = self.connection.worker.clock.now();
         let idle_since = self.connection.idle_since(PREFACE.len() as u64);
+        let heard = self.streams.heard();
         if self.streams.stuck_until().is_some_and(|until| now >= until)
-            || self.pinger.is_gone(now, self.streams.heard(), cx)
+            || self.pinger.is_gone(self.link.shared(), now, heard)
         {
-            return Some(self.ended(End::Over));
+            return Some(if matches!(self.phase, Phase::Thrown(..)) {
+                self.thrown()
+            } else {
+                End::Over
+            });
         }
         match self.phase {
-            Phase::Thrown(at) => (now >= at.plus(FAREWELL)).then_some(End::Flood),
+            Phase::Thrown(at, _) => (now >= at.plus(FAREWELL)).then(|| self.thrown()),
             Phase::Told(at) => idle_since
                 .is_some_and(|since| now >= at.max(since).plus(FAREWELL))
                 .then_some(End::Over),
@@ -158,7 +231,7 @@ impl Driver<'_> {
                     return Some(End::Over);
                 }
                 self.phase = Phase::Told(now);
-                http.graceful_shutdown();
+                self.link.shared().shut_down();
                 None
             }
         }
@@ -170,7 +243,7 @@ impl Driver<'_> {
         let clock = connection.worker.clock;
         let look = match self.phase {
             Phase::Open => connection.next_look(&connection.settings()),
-            Phase::Told(_) | Phase::Thrown(_) => clock.now().plus(FAREWELL),
+            Phase::Told(_) | Phase::Thrown(..) => clock.now().plus(FAREWELL),
         };
         let look = look.min(self.pinger.next_look(self.streams.heard()));
         self.looks = self.streams.stuck_until().map_or(look, |until| look.min(until));

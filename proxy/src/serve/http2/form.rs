@@ -3,12 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use h2::ext::Protocol;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, DATE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
     UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
+use tenbin_http2::Protocol;
 
 use crate::serve::headers::is_h2c;
 
@@ -52,12 +52,12 @@ pub(super) fn to_upgrade<B>(request: &mut Request<B>, random: impl Fn() -> u64) 
         return false;
     }
     // What would carry requests past the routes is no protocol to switch to.
-    let of_http = |protocol: &Protocol| is_h2c(protocol.as_str().as_bytes());
+    let of_http = |protocol: &Protocol| is_h2c(&protocol.0);
     if request.extensions().get::<Protocol>().is_none_or(of_http) {
         return false;
     }
     let protocol = request.extensions_mut().remove::<Protocol>();
-    let upgrade = protocol.and_then(|protocol| HeaderValue::from_str(protocol.as_str()).ok());
+    let upgrade = protocol.and_then(|protocol| HeaderValue::from_maybe_shared(protocol.0).ok());
     let host = request
         .uri()
         .authority()
@@ -132,7 +132,7 @@ mod tests {
             let mut request = Request::builder().method("CONNECT").version(Version::HTTP_2);
             request = request.uri("https://a.example/chat");
             if let Some(protocol) = protocol {
-                request = request.extension(Protocol::from_static(protocol));
+                request = request.extension(Protocol(protocol.into()));
             }
             request.body(()).unwrap()
         };

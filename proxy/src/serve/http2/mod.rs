@@ -11,10 +11,10 @@
 //! | streams reset by the client before they were looked at | [`MAX_RESETS`] |
 //! | streams that we reset or refuse for the client's errors | [`MAX_RESETS`] |
 //! | streams broken off within [`YOUNG`] before they were answered | [`MAX_CUT`], and then at most half of all |
-//! | frames that only make work | what `tally` allows |
+//! | frames that only make work | what [`Tally`](crate::http2::Tally) allows |
 //! | a dead peer | is noticed after [`ping::INTERVAL`] and [`ping::TIMEOUT`] |
 //!
-//! HTTP/2's own machinery bounds CONTINUATION, DATA that is empty or small, and what waits to be written before it reads on.
+//! `tenbin_http2` bounds CONTINUATION; nothing is read while too much waits to be written (`crate::http2`).
 
 mod body;
 mod driver;
@@ -23,16 +23,15 @@ mod notices;
 mod ping;
 mod stream;
 mod streams;
-mod tally;
 mod tunnel;
 mod wire;
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::Reason;
-use h2::server::Builder;
+use tenbin_http2::{Config, Reason};
 use tokio::time::sleep_until;
 use tracing::debug;
 
@@ -43,6 +42,7 @@ use self::streams::Streams;
 use self::wire::Wire;
 use super::connection::Connection;
 use super::io::Counted;
+use crate::http2::{Came, Link, Shared};
 use crate::limits;
 
 /// The most open streams of a connection.
@@ -54,7 +54,7 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// How many bytes of a response may wait for the client.
 const SEND_BUFFER: usize = 64 << 10;
 /// The most streams that the client reset before they were looked at, and that we reset for its errors: more end the connection.
-const MAX_RESETS: usize = 64;
+const MAX_RESETS: u32 = 64;
 /// So many streams may be broken off by the client while they are young and unanswered; beyond, a connection of which these are the
 /// greater part ends.
 const MAX_CUT: u32 = 500;
@@ -65,47 +65,53 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What each connection begins with.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-type Http = h2::server::Connection<Wire, Bytes>;
-
 /// The limits of every connection.
-pub(super) fn builder() -> Builder {
-    let mut http = Builder::new();
-    http.max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(limits::MAX_HEAD).unwrap_or(u32::MAX))
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_window_size(STREAM_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(Some(MAX_RESETS))
-        .enable_connect_protocol();
-    http
-}
+const CONFIG: Config = Config {
+    max_streams: MAX_STREAMS,
+    stream_window: STREAM_WINDOW,
+    connection_window: CONNECTION_WINDOW,
+    header_list: limits::MAX_HEAD as u32,
+    headers: limits::MAX_HEADERS,
+    output: SEND_BUFFER,
+    max_resets: MAX_RESETS,
+    connect_protocol: true,
+};
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(connection: &Rc<Connection>, io: Counted) {
     let streams = Rc::new(Streams::new(connection.worker.clock));
-    let ended = match open(connection, Wire::new(io, Rc::clone(&streams))).await {
-        Some(Ok(http)) => drive(connection, http, streams).await,
-        Some(Err(error)) => End::Broken(error),
+    let shared = Shared::new(tenbin_http2::Connection::server(CONFIG), false);
+    let mut link = Link::new(Wire::new(io, Rc::clone(&streams)), shared);
+    let ended = match open(connection, &mut link).await {
+        Some(None) => drive(connection, &mut link, streams).await,
+        Some(Some(end)) => end,
         None => End::Over,
     };
-    match ended {
-        End::Over => {}
+    link.end();
+    let told = match ended {
+        End::Over => false,
+        End::Done => true,
         End::Broken(error) => {
             debug!(client = %connection.client, %error, "a client connection failed");
-            if error.is_library() && error.reason() != Some(Reason::NO_ERROR) {
+            if error.reason != Reason::NO_ERROR {
                 crate::state::count(&connection.settings().stats.malformed);
             }
+            true
         }
         End::Flood => {
             debug!(client = %connection.client, "a client only made work");
             crate::state::count(&connection.settings().stats.malformed);
+            true
         }
+    };
+    if told {
+        link.io().linger().await;
     }
 }
 
-/// Reads the preface, within the time that a request's headers may take and unless the worker closes before.
-async fn open(connection: &Connection, wire: Wire) -> Option<Result<Http, h2::Error>> {
+/// Reads the preface and the client's settings, within the time that a request's headers may take and unless the worker closes before;
+/// `Some(Some(_))` if there are none.
+async fn open(connection: &Connection, link: &mut Link<Wire>) -> Option<Option<End>> {
     let worker = &connection.worker;
     let deadline = connection.deadline(&connection.settings());
     let late = async {
@@ -114,9 +120,26 @@ async fn open(connection: &Connection, wire: Wire) -> Option<Result<Http, h2::Er
             None => std::future::pending().await,
         }
     };
+    let begins = poll_fn(|cx| {
+        loop {
+            let written = link.poll_write(cx);
+            if let Poll::Ready(Err(_)) = written {
+                return Poll::Ready(Some(End::Over));
+            }
+            match link.next() {
+                Ok(Some(Came::Settings)) => return Poll::Ready(None),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(End::Broken(error))),
+            }
+            let scratch = &mut **worker.scratch.borrow_mut();
+            if !matches!(ready!(link.poll_read(scratch, cx)), Ok(1..)) {
+                return Poll::Ready(Some(End::Over));
+            }
+        }
+    });
     tokio::select! {
         biased;
-        http = worker.http2.handshake(wire) => Some(http),
+        begun = begins => Some(begun),
         () = late => None,
         () = worker.closing.notified() => None,
     }

@@ -6,11 +6,10 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
-use bytes::Bytes;
-use h2::server::SendResponse;
 use http::{HeaderMap, Response, StatusCode};
 
 use super::strip;
+use crate::http2::Sender;
 use crate::serve::expect::Said;
 
 /// The most that a client is told of one request; more are dropped.
@@ -76,15 +75,14 @@ impl Notices {
     }
 
     /// Sends what waits, on a stream that is open and has no response yet.
-    pub(super) fn send(&self, respond: &mut SendResponse<Bytes>) {
+    pub(super) fn send(&self, sender: &Sender) {
         let waiting = std::mem::take(&mut self.state.borrow_mut().waiting);
         for (status, headers) in waiting {
             let mut notice = Response::new(());
             *notice.status_mut() = status;
             *notice.headers_mut() = headers;
-            if let Err(error) = respond.send_informational(notice) {
-                tracing::debug!(%error, "an informational response was not sent");
-            }
+            // A stream that is over takes none.
+            let _ = sender.respond(&notice, false);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Notices peers that are gone without a word: who sends nothing for a while is pinged, and has to answer.
 
-use std::task::Context;
 use std::time::Duration;
 
-use h2::PingPong;
 use tenbin_balance::Time;
+
+use crate::http2::Shared;
 
 /// After how long a silence a peer is asked whether it is still there.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
@@ -12,18 +12,12 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Asks, and remembers when.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pinger {
-    pings: PingPong,
     asked: Option<Time>,
 }
 
 impl Pinger {
-    /// Asks by these.
-    pub(super) fn new(pings: PingPong) -> Self {
-        Pinger { pings, asked: None }
-    }
-
     /// When to look after the peer again, that was last heard of at `heard`.
     pub(super) fn next_look(&self, heard: Time) -> Time {
         match self.asked {
@@ -32,16 +26,17 @@ impl Pinger {
         }
     }
 
-    /// Looks after the peer; true if it is gone.
-    pub(super) fn is_gone(&mut self, now: Time, heard: Time, cx: &mut Context<'_>) -> bool {
-        if self.asked.is_some() && self.pings.poll_pong(cx).is_ready() {
+    /// Looks after the peer of a connection; true if it is gone.
+    pub(super) fn is_gone(&mut self, http: &Shared, now: Time, heard: Time) -> bool {
+        if self.asked.is_some() && http.take_pong() {
             self.asked = None;
         }
         match self.asked {
             Some(asked) => now >= asked.plus(TIMEOUT),
             None if now >= heard.plus(INTERVAL) => {
                 self.asked = Some(now);
-                self.pings.send_ping(h2::Ping::opaque()).is_err()
+                http.ping();
+                false
             }
             None => false,
         }
@@ -54,12 +49,14 @@ mod tests {
     use std::pin::pin;
     use std::task::Poll;
 
-    use bytes::Bytes;
+    use tenbin_http2::Connection;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::sleep_until;
 
+    use super::super::CONFIG;
     use super::*;
     use crate::clock::Clock;
+    use crate::http2::{Came, Link};
 
     /// Answers so many pings.
     async fn client(mut io: DuplexStream, answers: usize) {
@@ -84,19 +81,24 @@ mod tests {
         let clock = Clock::start();
         let (ours, theirs) = duplex(1 << 10);
         let watch = async {
-            let mut http: h2::server::Connection<_, Bytes> = h2::server::handshake(ours).await.unwrap();
-            let mut pinger = Pinger::new(http.ping_pong().unwrap());
+            let mut link = Link::new(ours, Shared::new(Connection::server(CONFIG), false));
+            let mut pinger = Pinger::default();
             let mut timer = pin!(sleep_until(clock.at(pinger.next_look(Time::default()))));
+            let mut scratch = [0; 1024];
             poll_fn(|cx| {
                 loop {
-                    assert!(pin!(http.accept()).poll(cx).is_pending());
+                    assert!(!matches!(link.poll_write(cx), Poll::Ready(Err(_))));
+                    assert!(link.next().unwrap().is_none_or(|came| matches!(came, Came::Settings)));
+                    if link.poll_read(&mut scratch, cx).is_ready() || link.has_output() {
+                        continue;
+                    }
                     if timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
                     // Nothing is heard but the answers: by them alone it is there.
                     let now = clock.now();
                     let heard = Time::default();
-                    if pinger.is_gone(now, heard, cx) {
+                    if pinger.is_gone(link.shared(), now, heard) {
                         return Poll::Ready(());
                     }
                     timer.as_mut().reset(clock.at(pinger.next_look(heard).max(now)));

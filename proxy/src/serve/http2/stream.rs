@@ -6,9 +6,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use tracing::debug;
@@ -18,6 +15,7 @@ use super::form::{finish, from_upgrade, has_no_body, join_cookies, to_upgrade};
 use super::notices::Notices;
 use super::streams::{Streams, Unanswered};
 use super::tunnel::StreamIo;
+use crate::http2::{Receiver, Sender};
 use crate::serve::body::ResponseBody;
 use crate::serve::connection::Connection;
 use crate::serve::error::Failure;
@@ -30,60 +28,60 @@ pub(super) async fn serve(
     connection: Rc<Connection>,
     streams: Rc<Streams>,
     unanswered: Unanswered,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    request: Request<()>,
+    sender: Sender,
+    receiver: Receiver,
 ) {
-    let (request, tunnel) = open(request, &connection);
+    let (request, tunnel) = open(request, receiver, &connection);
     let to_head = request.method() == Method::HEAD;
-    let Some(mut response) = served(&connection, request, &mut respond).await else {
+    let Some(mut response) = served(&connection, request, &sender).await else {
         debug!(client = %connection.client, "a client reset a stream");
         return;
     };
     unanswered.answered();
-    let Some(receive) = tunnel else {
-        return send(&connection, &streams, response, to_head, respond).await;
+    let Some(receiver) = tunnel else {
+        return send(&connection, &streams, response, to_head, &sender).await;
     };
     from_upgrade(&mut response);
     let Some(tunnel) = connection.take_tunnel() else {
-        return send(&connection, &streams, response, to_head, respond).await;
+        return send(&connection, &streams, response, to_head, &sender).await;
     };
     finish(&mut response, None, || connection.worker.dates.now());
-    match respond.send_response(response.map(drop), false) {
-        Ok(stream) => tunnel.run(StreamIo::new(stream, receive, streams)).await,
-        Err(error) => debug!(%error, "a tunnel was not opened"),
+    if sender.respond(&response.map(drop), false).is_ok() {
+        tunnel.run(StreamIo::new(sender, receiver, streams)).await;
     }
 }
 
 /// Makes the request one like any other, and keeps what comes of the stream apart where it may become a tunnel.
-fn open(request: Request<RecvStream>, connection: &Connection) -> (Request<Incoming>, Option<RecvStream>) {
-    let (head, stream) = request.into_parts();
+fn open(request: Request<()>, receiver: Receiver, connection: &Connection) -> (Request<Incoming>, Option<Receiver>) {
+    let (head, ()) = request.into_parts();
     let is_connect = head.method == Method::CONNECT;
-    let (body, stream) = if is_connect {
-        (Incoming::Empty, Some(stream))
+    let (body, receiver) = if is_connect {
+        (Incoming::Empty, Some(receiver))
     } else {
-        (Incoming::http2(stream, &head.headers), None)
+        (Incoming::http2(receiver, &head.headers), None)
     };
     let mut request = Request::from_parts(head, body);
     join_cookies(request.headers_mut());
     let connects = is_connect && to_upgrade(&mut request, || connection.random());
-    (request, stream.filter(|_| connects))
+    (request, receiver.filter(|_| connects))
 }
 
-/// Has the request served, and tells the client what there is to tell before the response; `None` if the client resets the stream.
+/// Has the request served, and tells the client what there is to tell before the response; `None` if the stream is over before.
 async fn served(
     connection: &Rc<Connection>,
     request: Request<Incoming>,
-    respond: &mut SendResponse<Bytes>,
+    sender: &Sender,
 ) -> Option<Response<ResponseBody>> {
     let notices = Rc::<Notices>::default();
     let informer = Informer::Stream(Rc::clone(&notices));
     let mut serving = pin!(request::serve(Rc::clone(connection), informer.clone(), request));
     poll_fn(|cx| {
-        notices.register(cx.waker());
-        // First, so that a stream that was reset at once does not so much as connect to an endpoint.
-        if respond.poll_reset(cx).is_ready() {
+        // Who has taken it back before it was looked at makes no work for endpoints.
+        if sender.poll_lost(cx).is_ready() {
             return Poll::Ready(None);
         }
+        notices.register(cx.waker());
         let mut polled = serving.as_mut().poll(cx);
         if let Poll::Ready(response) = &mut polled {
             expect::answered(&informer, response);
@@ -91,7 +89,7 @@ async fn served(
                 return polled.map(Some);
             }
         }
-        notices.send(respond);
+        notices.send(sender);
         polled.map(Some)
     })
     .await
@@ -103,7 +101,7 @@ async fn send(
     streams: &Streams,
     response: Response<ResponseBody>,
     to_head: bool,
-    mut respond: SendResponse<Bytes>,
+    sender: &Sender,
 ) {
     let (head, mut body) = response.into_parts();
     let mut head = Response::from_parts(head, ());
@@ -111,13 +109,9 @@ async fn send(
     let is_whole = body.is_end_stream();
     let length = body.size_hint().exact().filter(|_| !has_none && !is_whole);
     finish(&mut head, length, || connection.worker.dates.now());
-    match respond.send_response(head, is_whole) {
-        Ok(_) if is_whole => {}
-        Ok(stream) => body::send(stream, body, has_none, streams, connection.worker.clock).await,
-        Err(error) => {
-            debug!(%error, "a response was not sent");
-            respond.send_reset(Reason::INTERNAL_ERROR);
-            body.fail(Failure::ClientGone);
-        }
+    match sender.respond(&head, is_whole) {
+        Ok(()) if is_whole => {}
+        Ok(()) => body::send(sender, body, has_none, streams, connection.worker.clock).await,
+        Err(_) => body.fail(Failure::ClientGone),
     }
 }

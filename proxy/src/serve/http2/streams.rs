@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tenbin_balance::Time;
 
-use super::tally::Tally;
-use super::{MAX_CUT, PREFACE, YOUNG, ping};
+use super::{MAX_CUT, YOUNG, ping};
 use crate::clock::Clock;
+use crate::http2::Tally;
 
 /// The streams of one connection.
 #[derive(Debug)]
@@ -19,8 +19,6 @@ pub(super) struct Streams {
     all: Cell<u32>,
     cut: Cell<u32>,
     tally: RefCell<Tally>,
-    /// Whether something may be left unread, since the client had spent all that it had.
-    unread: Cell<bool>,
     heard: Cell<Time>,
     /// Since when the socket has taken nothing of what waits for it.
     stuck: Cell<Option<Time>>,
@@ -35,37 +33,26 @@ impl Streams {
             clock,
             all: Cell::new(0),
             cut: Cell::new(0),
-            tally: RefCell::new(Tally::new(PREFACE.len(), now)),
-            unread: Cell::new(false),
+            tally: RefCell::new(Tally::new(now)),
             heard: Cell::new(now),
             stuck: Cell::new(None),
             patience: Cell::new(Duration::ZERO),
         }
     }
 
-    /// The client sent this.
-    pub(super) fn read(&self, bytes: &[u8]) {
+    /// The client sent something.
+    pub(super) fn hears(&self) {
         self.heard.set(self.clock.now());
-        self.tally.borrow_mut().read(bytes);
+    }
+
+    /// What it sent costs so much.
+    pub(super) fn spend(&self, cost: u32) {
+        self.tally.borrow_mut().spend(cost);
     }
 
     /// When the client sent something last.
     pub(super) fn heard(&self) -> Time {
         self.heard.get()
-    }
-
-    /// Whether nothing more is read now: the client has to pay first.
-    pub(super) fn is_shut(&self) -> bool {
-        let shut = self.is_overdrawn();
-        if shut {
-            self.unread.set(true);
-        }
-        shut
-    }
-
-    /// Whether something may be left unread; once.
-    pub(super) fn take_unread(&self) -> bool {
-        self.unread.take()
     }
 
     fn is_overdrawn(&self) -> bool {

@@ -5,17 +5,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream, SendStream};
+use bytes::Bytes;
+use tenbin_http2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::SEND_BUFFER;
 use super::streams::Streams;
+use crate::http2::{Lost, Receiver, Sender};
 
 /// Both ways of a stream.
 pub(super) struct StreamIo {
-    send: SendStream<Bytes>,
-    receive: RecvStream,
+    send: Sender,
+    receive: Receiver,
     streams: Rc<Streams>,
     /// What came and was not read yet.
     ahead: Bytes,
@@ -24,7 +25,7 @@ pub(super) struct StreamIo {
 }
 
 impl StreamIo {
-    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream, streams: Rc<Streams>) -> Self {
+    pub(super) fn new(send: Sender, receive: Receiver, streams: Rc<Streams>) -> Self {
         StreamIo {
             send,
             receive,
@@ -33,54 +34,31 @@ impl StreamIo {
             done: false,
         }
     }
-
-    /// How many bytes can be sent now; waits until it is one at least.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            let room = self.send.capacity();
-            if room > 0 {
-                return Poll::Ready(Ok(room));
-            }
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(into_io(error))),
-                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
-        }
-    }
 }
 
 impl AsyncRead for StreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.ahead.is_empty() {
-            match ready!(self.receive.poll_data(cx)) {
-                Some(Ok(data)) => self.ahead = data,
+            match ready!(self.receive.poll_frame(cx)) {
+                Some(Ok(frame)) => self.ahead = frame.into_data().unwrap_or_default(),
                 // Who resets a stream like this has closed it, as with a socket.
-                Some(Err(error)) if matches!(error.reason(), Some(Reason::NO_ERROR | Reason::CANCEL)) => {
-                    return Poll::Ready(Ok(()));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(into_io(error))),
-                None => return Poll::Ready(Ok(())),
+                Some(Err(Lost::Reset(Reason::NO_ERROR | Reason::CANCEL))) | None => return Poll::Ready(Ok(())),
+                Some(Err(lost)) => return Poll::Ready(Err(into_io(lost))),
             }
         }
         let n = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead.split_to(n));
-        // It cannot fail: this much was received.
-        let _ = self.receive.flow_control().release_capacity(n);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for StreamIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.send.reserve_capacity(buf.len().min(SEND_BUFFER));
-        let room = ready!(self.poll_room(cx))?;
-        let data = buf.take(room).copy_to_bytes(buf.len().min(room));
-        let n = data.len();
-        self.send.send_data(data, false).map_err(into_io)?;
+        let some = buf.get(..SEND_BUFFER).unwrap_or(buf);
+        let n = ready!(self.send.poll_data(&mut Bytes::copy_from_slice(some), false, cx)).map_err(into_io)?;
         self.streams.sent(n, true);
         Poll::Ready(Ok(n))
     }
@@ -89,19 +67,18 @@ impl AsyncWrite for StreamIo {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.done {
             self.done = true;
-            self.send.send_data(Bytes::new(), true).map_err(into_io)?;
+            ready!(self.send.poll_data(&mut Bytes::new(), true, cx)).map_err(into_io)?;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-fn into_io(error: h2::Error) -> io::Error {
-    if error.is_io() {
-        error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
-    } else {
-        io::Error::other(error)
+fn into_io(lost: Lost) -> io::Error {
+    match lost {
+        Lost::Connection => io::ErrorKind::BrokenPipe.into(),
+        Lost::Reset(_) | Lost::Broken(_) => io::Error::other(format!("{lost:?}")),
     }
 }

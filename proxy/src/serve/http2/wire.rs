@@ -1,5 +1,5 @@
-//! The socket under HTTP/2: notes what comes and whether anything goes, gives nothing more of a client that has spent all that it had, and
-//! reads on for a while after the end, so that what the client is still sending does not wipe out our last words (GOAWAY).
+//! The socket under HTTP/2: notes when something comes and whether anything goes, and reads on for a while after the end, so that what the
+//! client is still sending does not wipe out our last words (GOAWAY).
 
 use std::io;
 use std::pin::Pin;
@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
 
 use super::streams::Streams;
 use crate::serve::io::Counted;
@@ -21,33 +21,30 @@ const MOST_UNREAD: usize = 256 << 10;
 pub(super) struct Wire {
     io: Counted,
     streams: Rc<Streams>,
-    /// Until when it is read from, where our end was said, and how much of that is left.
-    lingers: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Wire {
     pub(super) fn new(io: Counted, streams: Rc<Streams>) -> Self {
-        Wire {
-            io,
-            streams,
-            lingers: None,
-        }
+        Wire { io, streams }
     }
 
-    /// Reads and forgets; ready when the client is done, or has had its time.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (timer, left) = self
-            .lingers
-            .get_or_insert_with(|| (Box::pin(sleep(LINGER)), MOST_UNREAD));
+    /// Says that nothing more comes, then reads and forgets until the client is done, or has had its time.
+    pub(super) async fn linger(&mut self) {
+        let io = &mut self.io;
         let mut unread = [0; 4096];
-        while *left > 0 && timer.as_mut().poll(cx).is_pending() {
-            let mut buf = ReadBuf::new(&mut unread);
-            if ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty() {
-                break;
+        let mut left = MOST_UNREAD;
+        let lingers = async {
+            io.shutdown().await?;
+            while left > 0 {
+                match io.read(&mut unread).await? {
+                    0 => break,
+                    n => left = left.saturating_sub(n),
+                }
             }
-            *left = left.saturating_sub(buf.filled().len());
-        }
-        Poll::Ready(())
+            io::Result::Ok(())
+        };
+        // However it ends, this was the last of it.
+        let _ = timeout(LINGER, lingers).await;
     }
 
     fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
@@ -58,14 +55,10 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Whoever drives the connection asks for the reason and comes back, so nobody has to be woken.
-        if self.streams.is_shut() {
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
-            self.streams.read(bytes);
+        if buf.filled().len() > before {
+            self.streams.hears();
         }
         Poll::Ready(Ok(()))
     }
@@ -96,9 +89,6 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lingers.is_none() {
-            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-        }
-        self.poll_linger(cx).map(Ok)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -196,11 +196,10 @@ impl Case {
 
     /// Whether the request is the second over its connection.
     fn is_second(self) -> bool {
-        match self.fault {
-            Fault::App(Way::Ends(At::Reuse, _)) | Fault::Own(Way2::GoesAway(When::Reuse | When::Idle)) => true,
-            Fault::App(Way::Deaf) => self.endpoint == Speaks::Http2,
-            _ => false,
-        }
+        matches!(
+            self.fault,
+            Fault::App(Way::Ends(At::Reuse, _)) | Fault::Own(Way2::GoesAway(When::Reuse | When::Idle))
+        )
     }
 
     fn ask(self) -> Ask {

@@ -90,13 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
         path("a tab in the path", b"/\tevil"),
         path("a NUL in the path", b"/\0"),
         path("not ASCII in the path", "/\u{e9}".as_bytes()),
-        but(
-            "a fragment",
-            ":path",
-            b"/#evil",
-            passes(form(GET).lacks("evil")),
-            "9110 §7.1: no part of it, and dropped before it is routed",
-        ),
+        path("a fragment", b"/#evil"),
         path("a backslash in the path", b"/\\evil"),
         path("above the root", b"/../evil"),
         but(
