@@ -16,8 +16,6 @@ pub enum Failure {
     Misdirected,
     /// It expects something else than to be told to go on.
     BadExpectation,
-    /// It has more headers than endpoints are sent.
-    TooManyHeaders,
     /// The method is not served: CONNECT, TRACE.
     BadMethod,
     /// It asks for an upgrade, and the endpoints speak HTTP/2, where there is none.
@@ -113,13 +111,12 @@ struct Facts {
 
 impl Failure {
     /// Every failure; its place here is its place in [`crate::state::PortStats::failures`].
-    pub const ALL: [Failure; 32] = [
+    pub const ALL: [Failure; 31] = [
         Failure::BadRequest,
         Failure::BadBody,
         Failure::BadTarget,
         Failure::Misdirected,
         Failure::BadExpectation,
-        Failure::TooManyHeaders,
         Failure::BadMethod,
         Failure::NoUpgrade,
         Failure::TooLarge,
@@ -160,7 +157,6 @@ impl Failure {
             Failure::BadTarget => facts(Client, Never, StatusCode::BAD_REQUEST, "DPE", "tenbin: 400 DPE: the target is not served here, or its path can be read in more than one way\n"),
             Failure::Misdirected => facts(Client, Never, StatusCode::MISDIRECTED_REQUEST, "DPE", "tenbin: 421 DPE: the target is https, but the connection is cleartext\n"),
             Failure::BadExpectation => facts(Client, Never, StatusCode::EXPECTATION_FAILED, "DPE", "tenbin: 417 DPE: only 100-continue can be expected\n"),
-            Failure::TooManyHeaders => facts(Client, Never, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "DPE", "tenbin: 431 DPE: the request has too many headers\n"),
             Failure::BadMethod => facts(Client, Never, StatusCode::METHOD_NOT_ALLOWED, "DPE", "tenbin: 405 DPE: CONNECT and TRACE are not served here\n"),
             Failure::NoUpgrade => facts(Client, Never, StatusCode::NOT_IMPLEMENTED, "DPE", "tenbin: 501 DPE: the endpoints speak HTTP/2, no upgrade passes\n"),
             Failure::TooLarge => facts(Client, Never, StatusCode::PAYLOAD_TOO_LARGE, "RTL", "tenbin: 413 RTL: the request's body is too large\n"),
@@ -232,11 +228,7 @@ impl Failure {
         match self {
             Failure::ClientGone => 1,
             Failure::ResponseTimeout | Failure::StreamIdle | Failure::BodyIdle => 4,
-            Failure::Overflow
-            | Failure::QueueTimeout
-            | Failure::TooLarge
-            | Failure::TooManyHeaders
-            | Failure::ResponseTooLarge => 8,
+            Failure::Overflow | Failure::QueueTimeout | Failure::TooLarge | Failure::ResponseTooLarge => 8,
             Failure::NoRoute | Failure::BadMethod | Failure::NoUpgrade => 12,
             Failure::BadRequest
             | Failure::BadBody

@@ -15,7 +15,6 @@ use super::error::Failure;
 use super::forwarding;
 use super::parcel::takes_trailers;
 use super::request_id::REQUEST_ID;
-use crate::limits;
 
 /// Whether a header is about one connection only, or the settings that only the upgrade to cleartext HTTP/2 carries. `Proxy` is no header
 /// at all; apps with CGI's variables take it for the proxy that they are to use (CVE-2016-5385).
@@ -50,9 +49,6 @@ pub(super) fn check<B>(request: &Request<B>, secure: bool) -> Result<(), Failure
         Method::CONNECT | Method::TRACE => return Err(Failure::BadMethod),
         _ => {}
     }
-    if request.version() == Version::HTTP_2 {
-        check_fields(request.headers())?;
-    }
     check_target(request, secure)?;
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -72,26 +68,6 @@ pub(super) fn check<B>(request: &Request<B>, secure: bool) -> Result<(), Failure
 fn is_known_expectation(headers: &HeaderMap) -> bool {
     let mut expectations = headers.get_all(EXPECT).iter();
     expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// Checks what HTTP/1 checks as it reads a head, and HTTP/2's library does not.
-fn check_fields(headers: &HeaderMap) -> Result<(), Failure> {
-    // The library bounds their bytes alone.
-    if headers.len() > limits::MAX_HEADERS {
-        return Err(Failure::TooManyHeaders);
-    }
-    let is_padded = |value: &HeaderValue| {
-        let value = value.as_bytes();
-        matches!(value.first(), Some(b' ' | b'\t')) || matches!(value.last(), Some(b' ' | b'\t'))
-    };
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
-    // RFC 9113 §8.2.1, RFC 9110 §8.6.
-    // The library takes a quotation mark for part of a name.
-    let is_name = |name: &HeaderName| !name.as_str().contains('"');
-    if lengths > 1 || headers.values().any(is_padded) || !headers.keys().all(is_name) {
-        return Err(Failure::BadRequest);
-    }
-    Ok(())
 }
 
 /// Which forms of target are served (RFC 9112 §3.2), and for which hosts.
@@ -379,22 +355,6 @@ mod tests {
         for bad in ["/", "https://a/"] {
             assert_eq!(of("CONNECT", bad, true), Err(Failure::BadTarget), "{bad}");
         }
-    }
-
-    #[test]
-    fn fields_of_http2() {
-        let of = |headers: &[(&str, &str)]| {
-            let mut request = request("http://a/", headers);
-            *request.version_mut() = Version::HTTP_2;
-            check(&request, false)
-        };
-        assert_eq!(of(&[("x", "a b"), ("y", ""), ("content-length", "5")]), Ok(()));
-        for padded in [" a", "a\t", " "] {
-            assert_eq!(of(&[("x", padded)]), Err(Failure::BadRequest), "{padded:?}");
-        }
-        let twice = [("content-length", "5"), ("content-length", "5")];
-        assert_eq!(of(&twice), Err(Failure::BadRequest));
-        assert_eq!(of(&[("x", "1"); 101]), Err(Failure::TooManyHeaders));
     }
 
     #[test]
