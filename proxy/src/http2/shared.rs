@@ -118,7 +118,7 @@ impl Shared {
 
     /// Both ends of a stream that exists: of which the peer may say nothing more (`received`), or we (`sent`).
     pub(super) fn handles(self: &Rc<Self>, id: u32, received: bool, sent: bool) -> (Sender, Receiver) {
-        self.with(|inner| {
+        let ends_apart = self.with(|inner| {
             let slot = Slot {
                 received,
                 sent,
@@ -127,8 +127,10 @@ impl Shared {
                 ..Slot::default()
             };
             inner.slots.insert(id, slot);
+            !received && !inner.is_client
         });
-        (Sender::new(Rc::clone(self), id), Receiver::new(Rc::clone(self), id))
+        let receiver = Receiver::new(Rc::clone(self), id, ends_apart);
+        (Sender::new(Rc::clone(self), id), receiver)
     }
 
     /// Asks the peer for a sign of life.

@@ -1,6 +1,7 @@
 //! The two directions of one stream, as its task sees them. When both handles are gone and the stream has not ended by itself, it is
 //! reset.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use http::{HeaderMap, Response};
 use http_body::Frame;
 use tenbin_http2::Reason;
 
-use super::shared::{Inner, Lost, Shared};
+use super::shared::{Inner, Lost, Shared, Slot};
 
 /// What goes on a stream.
 pub(crate) struct Sender {
@@ -22,6 +23,9 @@ pub(crate) struct Sender {
 pub(crate) struct Receiver {
     shared: Rc<Shared>,
     id: u32,
+    /// Whether its end is told even where nothing comes before it: some servers take a stream that ends with its head for another thing
+    /// than one that ends after it.
+    ends_apart: Cell<bool>,
 }
 
 impl fmt::Debug for Sender {
@@ -136,8 +140,12 @@ impl Inner {
 }
 
 impl Receiver {
-    pub(super) fn new(shared: Rc<Shared>, id: u32) -> Self {
-        Receiver { shared, id }
+    pub(super) fn new(shared: Rc<Shared>, id: u32, ends_apart: bool) -> Self {
+        Receiver {
+            shared,
+            id,
+            ends_apart: Cell::new(ends_apart),
+        }
     }
 
     /// The next head of a response, informational ones among them.
@@ -167,6 +175,14 @@ impl Receiver {
     /// # Errors
     /// The stream is over, and this is not all (RFC 9113 §8.1).
     pub(crate) fn poll_frame(&self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        let came = self.poll_came(cx);
+        if came.is_ready() {
+            self.ends_apart.set(false);
+        }
+        came
+    }
+
+    fn poll_came(&self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
         self.shared.with(|inner| {
             let Some(slot) = inner.slot(self.id) else {
                 return Poll::Ready(Some(Err(Lost::Connection)));
@@ -190,13 +206,10 @@ impl Receiver {
         })
     }
 
-    /// Whether all of it was taken.
+    /// Whether all of it was taken; of a request that has no body, but an end apart from its head, that end too.
     pub(crate) fn is_end(&self) -> bool {
-        self.shared.with(|inner| {
-            inner
-                .slot(self.id)
-                .is_none_or(|slot| slot.received && slot.data.is_empty() && slot.trailers.is_none())
-        })
+        let is_drained = |slot: &mut Slot| slot.received && slot.data.is_empty() && slot.trailers.is_none();
+        !self.ends_apart.get() && self.shared.with(|inner| inner.slot(self.id).is_none_or(is_drained))
     }
 }
 

@@ -119,6 +119,25 @@ async fn bodies_larger_than_any_window_pass_both_ways_at_once() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn an_end_that_comes_apart_stays_apart() {
+    let mut pair = pair(Config::default());
+    let _bare = pair.client.request(&get("/"), true).unwrap();
+    let (_, _answer, ask) = pair.begun.recv().await.unwrap();
+    assert!(ask.is_end());
+
+    let (sender, _receiver) = pair.client.request(&get("/"), false).unwrap();
+    write(&sender, b"", true).await.unwrap();
+    let (_, _answer, ask) = pair.begun.recv().await.unwrap();
+    // Another exchange both ways, so that the end came.
+    let (_sender, receiver) = pair.client.request(&get("/"), true).unwrap();
+    let (_, answer, _ask) = pair.begun.recv().await.unwrap();
+    answer.respond(&Response::new(()), true).unwrap();
+    poll_fn(|cx| receiver.poll_head(cx)).await.unwrap();
+    assert!(!ask.is_end(), "nobody took it");
+    assert_eq!(read(&ask).await, Ok((Vec::new(), None)));
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_stream_that_nobody_holds_is_reset() {
     let mut pair = pair(Config::default());
     let (sender, receiver) = pair.client.request(&get("/"), false).unwrap();
