@@ -348,6 +348,13 @@ async fn garbage_after_the_preface_is_no_more_than_a_lost_connection() {
         client.write_all(garbage).await.unwrap();
         let mut rest = Vec::new();
         let _ = timeout(PATIENCE, client.read_to_end(&mut rest)).await.unwrap();
+        let mut kinds = Vec::new();
+        let mut frames = &rest[..];
+        while let [a, b, c, kind, ..] = *frames {
+            kinds.push(kind);
+            frames = &frames[9 + u32::from_be_bytes([0, a, b, c]) as usize..];
+        }
+        assert_eq!(kinds.last(), Some(&7), "it hears of it (GOAWAY): {kinds:?}");
     }
     proxy.await_no_connection().await;
     assert!(proxy.stats().malformed.load(Relaxed) >= 2);

@@ -105,6 +105,8 @@ pub(super) async fn serve(connection: &Rc<Connection>, io: Counted) {
         }
     };
     if told {
+        // Who broke the rules before it had begun hears why, if it takes that at once.
+        poll_fn(|cx| Poll::Ready(link.poll_write(cx).is_ready())).await;
         link.io().linger().await;
     }
 }
