@@ -37,9 +37,14 @@ fn pack(average: f32, samples: u32) -> u64 {
     u64::from(average.to_bits()) << 32 | u64::from(samples)
 }
 
+/// A duration in microseconds. By way of 64 bits, which are enough and for which processors have an instruction.
+pub(crate) fn micros(duration: Duration) -> f32 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) as f32
+}
+
 /// A duration as the logarithm to base 2 of its microseconds: at least 0.
 pub(crate) fn bits(duration: Duration) -> f32 {
-    (duration.as_micros().max(1) as f32).log2()
+    micros(duration).max(1.0).log2()
 }
 
 /// The duration of a logarithm.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::average::Average;
+use crate::average::{Average, micros};
 use crate::fleet::Charge;
 use crate::peak::Peak;
 use crate::waiting::Waiting;
@@ -270,7 +270,7 @@ impl Load {
             };
             self.latency.add(sample, memory);
         }
-        self.peaked(latency.as_micros() as f32, now);
+        self.peaked(micros(latency), now);
     }
 
     /// By how many answers its latency is forgotten, as often as they come.
@@ -316,7 +316,7 @@ impl Load {
             self.convict(Charge::Failing, now);
         }
         let usual = self.fleet.latency().unwrap_or_default();
-        self.peaked(usual.as_micros() as f32 * Peak::FAILURE, now);
+        self.peaked(micros(usual) * Peak::FAILURE, now);
     }
 
     fn peaked(&self, micros: f32, now: Time) {

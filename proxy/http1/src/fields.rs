@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::framing::Named;
 use crate::{Malformed, start, token};
 
 /// Room for what a proxy adds to a head, so that the map need not grow for it.
@@ -34,15 +35,17 @@ pub fn recycle(mut headers: HeaderMap) {
 
 /// Reads the lines of `section` from `at` up to the empty one; it is known that all of them end in CR LF, and that `count`
 /// lines and an empty one are there. Values share the bytes of `section`.
-pub(crate) fn read(section: &Bytes, mut at: usize, count: usize) -> Result<HeaderMap, Malformed> {
+pub(crate) fn read(section: &Bytes, at: usize, count: usize) -> Result<(HeaderMap, Named), Malformed> {
     let mut headers = SPENT.with_borrow_mut(Vec::pop).unwrap_or_default();
     headers
         .try_reserve(count.saturating_add(SPARE))
         .map_err(|_| Malformed::TooManyHeaders)?;
-    for _ in 0..count {
-        let rest = section.get(at..).unwrap_or_default();
-        let lf = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let line = rest.get(..lf.saturating_sub(1)).unwrap_or_default();
+    let mut named = Named::default();
+    let lines = section.get(at..).unwrap_or_default();
+    let mut begin = 0;
+    for lf in memchr::memchr_iter(b'\n', lines).take(count) {
+        let line = lines.get(begin..lf.saturating_sub(1)).unwrap_or_default();
+        begin = lf + 1;
         let (name, value) = line.split_at(token::length(line));
         let [b':', value @ ..] = value else {
             return Err(without_name(name, value));
@@ -51,10 +54,10 @@ pub(crate) fn read(section: &Bytes, mut at: usize, count: usize) -> Result<Heade
         let value = trimmed(value);
         let value = HeaderValue::from_maybe_shared(section.slice_ref(value))
             .map_err(|_| start::carriage_return(value).unwrap_or(Malformed::Value))?;
+        named.see(&name);
         headers.try_append(name, value).map_err(|_| Malformed::TooManyHeaders)?;
-        at += lf + 1;
     }
-    Ok(headers)
+    Ok((headers, named))
 }
 
 /// Without the spaces and tabs around it (RFC 9112 §5.1: OWS).

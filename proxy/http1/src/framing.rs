@@ -2,7 +2,7 @@
 //! (RFC 9112 §6, §9.3). Other fields are not looked at.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use crate::{Length, Malformed};
 
@@ -13,10 +13,28 @@ const LENGTH_DIGITS: usize = 20;
 /// not understood here.
 const CODINGS: [&str; 5] = ["compress", "deflate", "gzip", "x-compress", "x-gzip"];
 
+/// Which of the fields that are read here a head has, so that nobody looks for others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Named {
+    content_length: bool,
+    transfer_encoding: bool,
+    connection: bool,
+}
+
+impl Named {
+    /// The head has a field of this name.
+    #[inline]
+    pub(crate) fn see(&mut self, name: &HeaderName) {
+        self.content_length |= *name == CONTENT_LENGTH;
+        self.transfer_encoding |= *name == TRANSFER_ENCODING;
+        self.connection |= *name == CONNECTION;
+    }
+}
+
 /// How a request's body ends: it has none unless its head says so.
-pub(crate) fn of_request(headers: &HeaderMap, version: Version) -> Result<Length, Malformed> {
-    let chunked = is_chunked(headers, version)?;
-    match (chunked, content_length(headers)?) {
+pub(crate) fn of_request(headers: &HeaderMap, named: Named, version: Version) -> Result<Length, Malformed> {
+    let chunked = is_chunked(headers, named, version)?;
+    match (chunked, content_length(headers, named)?) {
         (true, None) => Ok(Length::Chunked),
         (true, Some(_)) => Err(Malformed::LengthAndEncoding),
         (false, length) => Ok(Length::Exact(length.unwrap_or(0))),
@@ -28,12 +46,13 @@ pub(crate) fn of_request(headers: &HeaderMap, version: Version) -> Result<Length
 /// connection is not to be used again.
 pub(crate) fn of_response(
     headers: &mut HeaderMap,
+    named: Named,
     version: Version,
     status: StatusCode,
     method: &Method,
 ) -> Result<(Length, bool), Malformed> {
     let bodiless = bodiless(status, method);
-    if is_chunked(headers, version)? {
+    if is_chunked(headers, named, version)? {
         let certain = headers.remove(CONTENT_LENGTH).is_none();
         return Ok(match bodiless {
             Bodiless::Never => (Length::Exact(0), false),
@@ -41,7 +60,7 @@ pub(crate) fn of_response(
             Bodiless::No => (Length::Chunked, certain),
         });
     }
-    Ok(match (bodiless, content_length(headers)?) {
+    Ok(match (bodiless, content_length(headers, named)?) {
         (Bodiless::Never, length) => (Length::Exact(0), length.unwrap_or(0) == 0),
         (Bodiless::ThisTime, _) => (Length::Exact(0), true),
         (Bodiless::No, Some(length)) => (Length::Exact(length), true),
@@ -72,7 +91,10 @@ pub(crate) fn never_has_body(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT
 }
 
-fn is_chunked(headers: &HeaderMap, version: Version) -> Result<bool, Malformed> {
+fn is_chunked(headers: &HeaderMap, named: Named, version: Version) -> Result<bool, Malformed> {
+    if !named.transfer_encoding {
+        return Ok(false);
+    }
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(line) = lines.next() else {
         return Ok(false);
@@ -115,7 +137,10 @@ fn other_coding(line: &HeaderValue) -> Malformed {
 }
 
 /// One line with one number: identical ones, which RFC 9110 §8.6 lets a recipient join, are refused too.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+fn content_length(headers: &HeaderMap, named: Named) -> Result<Option<u64>, Malformed> {
+    if !named.content_length {
+        return Ok(None);
+    }
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let Some(line) = lines.next() else {
         return Ok(None);
@@ -135,7 +160,10 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 }
 
 /// Whether the sender lets the connection go on (RFC 9112 §9.3).
-pub(crate) fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
+pub(crate) fn keeps_alive(headers: &HeaderMap, named: Named, version: Version) -> bool {
+    if !named.connection {
+        return version >= Version::HTTP_11;
+    }
     let has = |option: &[u8]| {
         let mut options = headers
             .get_all(CONNECTION)
@@ -143,8 +171,5 @@ pub(crate) fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
             .flat_map(|line| line.as_bytes().split(|&b| b == b','));
         options.any(|found| found.trim_ascii().eq_ignore_ascii_case(option))
     };
-    if !headers.contains_key(CONNECTION) {
-        return version >= Version::HTTP_11;
-    }
     !has(b"close") && (version >= Version::HTTP_11 || has(b"keep-alive"))
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
 
+use crate::framing::Named;
 use crate::lines::Lines;
 use crate::start::{RequestLine, StatusLine};
 use crate::{Length, Limits, Malformed, fields, framing, start, target, token};
@@ -80,12 +81,12 @@ impl HeadReader {
                 None => return Ok(None),
             },
         };
-        let Some((head, headers)) = self.rest(buf, limits)? else {
+        let Some((head, headers, named)) = self.rest(buf, limits)? else {
             self.request = Some(line);
             return Ok(None);
         };
-        let body = framing::of_request(&headers, line.version)?;
-        let keep_alive = framing::keeps_alive(&headers, line.version);
+        let body = framing::of_request(&headers, named, line.version)?;
+        let keep_alive = framing::keeps_alive(&headers, named, line.version);
         let mut request = Request::new(());
         *request.uri_mut() = target::read(&line.method, head.slice(line.target))?;
         *request.method_mut() = line.method;
@@ -114,12 +115,12 @@ impl HeadReader {
                 None => return Ok(None),
             },
         };
-        let Some((_, mut headers)) = self.rest(buf, limits)? else {
+        let Some((_, mut headers, named)) = self.rest(buf, limits)? else {
             self.status = Some(line);
             return Ok(None);
         };
-        let (body, certain) = framing::of_response(&mut headers, line.version, line.status, method)?;
-        let keep_alive = certain && framing::keeps_alive(&headers, line.version);
+        let (body, certain) = framing::of_response(&mut headers, named, line.version, line.status, method)?;
+        let keep_alive = certain && framing::keeps_alive(&headers, named, line.version);
         let mut response = Response::new(());
         *response.status_mut() = line.status;
         *response.version_mut() = line.version;
@@ -183,13 +184,13 @@ impl HeadReader {
     }
 
     /// All bytes and the headers of the head whose first line was read, once its empty line is there.
-    fn rest(&mut self, buf: &mut BytesMut, limits: &Limits) -> Result<Option<(Bytes, HeaderMap)>, Malformed> {
+    fn rest(&mut self, buf: &mut BytesMut, limits: &Limits) -> Result<Option<(Bytes, HeaderMap, Named)>, Malformed> {
         while let Some(line) = self.lines.next(buf, limits.head, Malformed::HeadTooLong)? {
             if line.is_empty() {
                 let done = std::mem::take(self);
                 let head = buf.split_to(done.lines.begin()).freeze();
-                let headers = fields::read(&head, done.fields, done.count)?;
-                return Ok(Some((head, headers)));
+                let (headers, named) = fields::read(&head, done.fields, done.count)?;
+                return Ok(Some((head, headers, named)));
             }
             if self.count == limits.headers {
                 return Err(Malformed::TooManyHeaders);

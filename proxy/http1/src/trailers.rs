@@ -23,7 +23,7 @@ impl Trailers {
                 if self.count == 0 {
                     return Ok(Some(HeaderMap::new()));
                 }
-                let mut trailers = fields::read(&section, 0, self.count)?;
+                let (mut trailers, _) = fields::read(&section, 0, self.count)?;
                 for name in &FORBIDDEN {
                     trailers.remove(name);
                 }

@@ -16,6 +16,7 @@ use tenbin_balance::Time;
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep_until};
 
+use super::alarm;
 use super::forwarding::Peer;
 use super::http1::{self, End, Wire};
 use super::io::{Count, Counted};
@@ -231,7 +232,7 @@ async fn drive(connection: &Rc<Connection>, wire: &Rc<Wire>) -> Option<End> {
         if !woken_by_both {
             woken_by_both = true;
             let _ = closing.as_mut().poll(cx);
-            let _ = timer.as_mut().poll(cx);
+            let _ = alarm::poll(timer.as_mut(), cx);
         }
         if connection.head_begun.take() {
             let look = connection.next_look(&connection.settings());
@@ -256,7 +257,7 @@ async fn drive(connection: &Rc<Connection>, wire: &Rc<Wire>) -> Option<End> {
 /// Sets a timer and has the task woken by it.
 pub(super) fn rearm(mut timer: Pin<&mut Sleep>, deadline: tokio::time::Instant, cx: &mut Context<'_>) {
     timer.as_mut().reset(deadline);
-    let _ = timer.poll(cx);
+    let _ = alarm::poll(timer, cx);
 }
 
 /// Counts a connection as open while it lives.

@@ -119,7 +119,13 @@ pub(super) async fn forward(
         exchange.uploads(Rc::clone(upload));
     }
     let mut forward = Forward {
-        patience: Patience::new(worker.clock, exchange.started(), route.timeouts, grpc, upload.clone()),
+        patience: Patience::new(
+            Rc::clone(&worker),
+            exchange.started(),
+            route.timeouts,
+            grpc,
+            upload.clone(),
+        ),
         parcel: Parcel::new(head, upload, trailers),
         retries,
         exchange,

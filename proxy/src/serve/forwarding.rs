@@ -85,10 +85,8 @@ impl Peer {
 
     /// The port that the client asked for. Ours says nothing: it stands behind a Service, which has its own.
     fn port(&self, host: &[u8]) -> HeaderValue {
-        let named = host
-            .rsplit(|&b| b == b':')
-            .next()
-            .filter(|port| port.len() < host.len());
+        let colon = host.iter().rposition(|&b| b == b':');
+        let named = colon.and_then(|at| host.get(at + 1..));
         let named = named.filter(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit));
         let named = named.and_then(|port| HeaderValue::from_bytes(port).ok());
         named.unwrap_or(HeaderValue::from_static(self.usual_port))

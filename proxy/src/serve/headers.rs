@@ -103,6 +103,17 @@ fn agrees<B>(request: &Request<B>, host: &HeaderValue) -> bool {
     authority.is_none_or(|authority| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()))
 }
 
+/// The bytes of names of hosts.
+const OF_NAMES: [bool; 256] = {
+    let mut good = [false; 256];
+    let mut byte = 0;
+    while byte < good.len() {
+        good[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    good
+};
+
 /// `uri-host [ ":" port ]` (RFC 9112 §3.2) as hosts are written: a name of letters, digits, `-`, `.`, `_` and `~`, or an address. What else
 /// RFC 3986 has for names (commas, percent-encoding …) is read differently by those who come after us.
 fn is_host(host: &[u8]) -> bool {
@@ -118,7 +129,7 @@ fn is_host(host: &[u8]) -> bool {
         }
         None => {
             let (name, port) = split_at_first(host, b':');
-            let good = name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b));
+            let good = name.iter().all(|&b| OF_NAMES[usize::from(b)]);
             (good && !name.is_empty(), port)
         }
     };
@@ -133,8 +144,13 @@ fn is_port(port: &[u8]) -> bool {
 
 /// What stands before the first `separator`, and what after it where there is one.
 fn split_at_first(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
-    let mut parts = text.splitn(2, |&b| b == separator);
-    (parts.next().unwrap_or_default(), parts.next())
+    match text.iter().position(|&b| b == separator) {
+        Some(at) => {
+            let (before, after) = text.split_at(at);
+            (before, after.get(1..))
+        }
+        None => (text, None),
+    }
 }
 
 /// Makes `path` that of a request; its query stays.
@@ -171,10 +187,12 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
         origin.path_and_query = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::from_parts(origin).unwrap_or(Uri::from_static("/"));
     }
-    let takes_trailers = takes_trailers(request.headers());
     // With a body, nobody could say where it ends and the other protocol begins.
     let may_upgrade = request.version() == Version::HTTP_11 && request.body().is_end_stream();
-    let upgrade = strip(request.headers_mut()).filter(|_| may_upgrade);
+    let headers = request.headers_mut();
+    let hop = Hop::of(headers);
+    let takes_trailers = hop.others && takes_trailers(headers);
+    let upgrade = strip(headers, hop).filter(|_| may_upgrade);
     // Who speaks HTTP/1.0 does not know of it: no expectation counts, and none is passed on as one of HTTP/1.1.
     if request.version() == Version::HTTP_10 {
         request.headers_mut().remove(EXPECT);
@@ -221,13 +239,16 @@ pub(super) fn to_client<B>(response: &mut Response<B>, upgrade: bool) -> Result<
         return Err(Failure::Protocol);
     }
     let headers = response.headers_mut();
-    if let Some(coding) = headers.get(TRANSFER_ENCODING) {
+    let hop = Hop::of(headers);
+    if hop.others
+        && let Some(coding) = headers.get(TRANSFER_ENCODING)
+    {
         if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(Failure::Protocol);
         }
         headers.remove(CONTENT_LENGTH);
     }
-    let protocol = strip(headers);
+    let protocol = strip(headers, hop);
     if let (true, Some(protocol)) = (switching, protocol) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
@@ -235,17 +256,35 @@ pub(super) fn to_client<B>(response: &mut Response<B>, upgrade: bool) -> Result<
     Ok(())
 }
 
-/// Removes what belongs to one connection. The value of Upgrade if Connection names it.
-fn strip(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    // One look at each name costs less than a search for each that may be there.
-    if !headers.keys().any(is_of_connection) {
-        return None;
+/// What of a head is about its connection only: one look at each name costs less than a search for each that may be there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hop {
+    /// Connection.
+    connection: bool,
+    /// Something else.
+    others: bool,
+}
+
+impl Hop {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut hop = Hop::default();
+        for name in headers.keys() {
+            if *name == CONNECTION {
+                hop.connection = true;
+            } else {
+                hop.others |= is_of_connection(name);
+            }
+        }
+        hop
     }
-    let upgrade = if headers.contains_key(CONNECTION) {
-        strip_nominated(headers)
-    } else {
-        None
-    };
+}
+
+/// Removes what belongs to one connection. The value of Upgrade if Connection names it.
+fn strip(headers: &mut HeaderMap, hop: Hop) -> Option<HeaderValue> {
+    let upgrade = if hop.connection { strip_nominated(headers) } else { None };
+    if !hop.others {
+        return upgrade;
+    }
     let left: Vec<HeaderName> = headers.keys().filter(|name| is_of_connection(name)).cloned().collect();
     for name in left {
         headers.remove(name);
@@ -258,9 +297,11 @@ fn strip_nominated(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut named = Vec::new();
     for value in headers.get_all(CONNECTION) {
         for option in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-            let known = option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive");
+            if option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") {
+                continue;
+            }
             // What routing relied on stays, and what we say of the client and the request, whatever it says about that.
-            if let (false, Ok(name)) = (known, HeaderName::from_bytes(option))
+            if let Ok(name) = HeaderName::from_bytes(option)
                 && name != HOST
                 && name != REQUEST_ID
                 && !forwarding::is_ours(&name)

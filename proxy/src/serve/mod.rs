@@ -5,6 +5,7 @@ pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 
+mod alarm;
 mod body;
 mod connection;
 mod copy;

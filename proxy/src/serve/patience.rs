@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use tenbin_balance::Time;
 use tenbin_model::Timeouts;
-use tokio::time::sleep_until;
 
+use super::alarm::Alarm;
 use super::error::Failure;
 use super::upload::Upload;
-use crate::clock::Clock;
+use super::worker::WorkerContext;
 
 /// The time that one request has.
 #[derive(Debug)]
 pub struct Patience {
-    clock: Clock,
+    worker: Rc<WorkerContext>,
     began: Time,
     timeouts: Timeouts,
     /// When its client stops waiting, whatever it still sends.
@@ -31,14 +31,14 @@ pub struct Patience {
 impl Patience {
     /// The time of a request that `began` just now, of which a gRPC client says how long it waits.
     pub(super) fn new(
-        clock: Clock,
+        worker: Rc<WorkerContext>,
         began: Time,
         timeouts: Timeouts,
         grpc: Option<Duration>,
         upload: Option<Rc<Upload>>,
     ) -> Self {
         Patience {
-            clock,
+            worker,
             began,
             timeouts,
             deadline: grpc.map(|timeout| began.plus(timeout)),
@@ -70,7 +70,7 @@ impl Patience {
 
     /// Whether there is time left.
     pub(super) fn lasts(&self) -> bool {
-        self.end().is_none_or(|end| self.clock.now() < end)
+        self.end().is_none_or(|end| self.worker.clock.now() < end)
     }
 
     /// Until when a try that began at `tried` waits, and what it is when that is over.
@@ -99,7 +99,7 @@ impl Patience {
         }
         let limits = [Some(self.timeouts.request), self.timeouts.per_try];
         let shortest = limits.into_iter().flatten().min().unwrap_or_default();
-        self.clock.now().plus(shortest).min(due)
+        self.worker.clock.now().plus(shortest).min(due)
     }
 
     /// Waits for the head of the response to the try that was begun.
@@ -109,17 +109,22 @@ impl Patience {
     pub async fn head<F: Future>(&self, response: F) -> Result<F::Output, Failure> {
         let tried = self.tried.get();
         let mut response = pin!(response);
-        let mut timer = pin!(sleep_until(self.clock.at(self.look(tried))));
+        let (clock, alarms) = (self.worker.clock, &self.worker.alarms);
+        let mut alarm: Option<Alarm<'_>> = None;
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
                 return Poll::Ready(Ok(outcome));
             }
-            while timer.as_mut().poll(cx).is_ready() {
+            let Some(alarm) = &mut alarm else {
+                alarm = Some(alarms.take(clock, self.look(tried), cx));
+                return Poll::Pending;
+            };
+            if alarm.has_gone_off() {
                 let (due, failure) = self.due(tried);
-                if due <= self.clock.now() {
+                if due <= clock.now() {
                     return Poll::Ready(Err(failure));
                 }
-                timer.as_mut().reset(self.clock.at(self.look(tried)));
+                alarm.wake_by(self.look(tried), cx);
             }
             Poll::Pending
         })
@@ -134,7 +139,7 @@ impl Patience {
         let Some(end) = self.end() else {
             return Ok(what.await);
         };
-        let within = tokio::time::timeout_at(self.clock.at(end), what);
+        let within = tokio::time::timeout_at(self.worker.clock.at(end), what);
         within.await.map_err(|_| Failure::ResponseTimeout)
     }
 }

@@ -14,6 +14,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::alarm::Alarms;
 use super::date::Dates;
 use super::http1::Desks;
 use super::listener::accept;
@@ -66,6 +67,8 @@ pub struct WorkerContext {
     pub(super) closing: Notify,
     /// Where requests over HTTP/1 are served.
     pub(super) desks: Desks,
+    /// What wakes requests whose time may be over.
+    pub(super) alarms: Alarms,
 }
 
 /// Starts a worker's thread. It ends when the process's life does.
@@ -102,6 +105,7 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
         desks: Desks::default(),
+        alarms: Alarms::default(),
     });
     for (index, socket) in worker.sockets.into_iter().enumerate() {
         let socket = TcpListener::from_std(socket)?;
