@@ -117,6 +117,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         Poll::Ready(Ok(n))
     }
 
+    /// Whether the last read filled all there was room for: more may be there.
+    pub(crate) fn has_much(&self) -> bool {
+        self.much
+    }
+
     /// Nothing comes for now: holds no more than what is not complete.
     fn rest(&mut self) {
         self.much = false;

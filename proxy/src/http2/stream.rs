@@ -114,6 +114,12 @@ impl Sender {
         });
     }
 
+    /// Whether the stream is over before its end.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.shared
+            .with(|inner| inner.slot(self.id).is_none_or(|slot| slot.lost.is_some()))
+    }
+
     /// Why the stream is over before its end, once it is.
     pub(crate) fn poll_lost(&self, cx: &Context<'_>) -> Poll<Lost> {
         self.shared.with(|inner| {

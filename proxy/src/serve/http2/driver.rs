@@ -13,9 +13,12 @@ use tokio::time::{Sleep, sleep_until};
 use super::ping::Pinger;
 use super::streams::Streams;
 use super::wire::Wire;
-use super::{FAREWELL, PREFACE, stream};
+use super::{FAREWELL, MAX_STREAMS, PREFACE, stream};
 use crate::http2::{Came, Link, Receiver, Sender};
 use crate::serve::connection::{Connection, rearm};
+
+/// Room for so many streams that come at once is kept.
+const KEPT: usize = 4;
 
 /// How a connection ended.
 pub(super) enum End {
@@ -39,6 +42,7 @@ pub(super) async fn drive(connection: &Rc<Connection>, link: &mut Link<Wire>, st
         streams,
         phase: Phase::Open,
         looks: clock.now(),
+        begun: Vec::new(),
     };
     let mut timer = pin!(sleep_until(clock.at(driver.looks)));
     let mut closing = pin!(connection.worker.closing.notified());
@@ -89,6 +93,8 @@ struct Driver<'a> {
     phase: Phase,
     /// When it looks at its time limits next.
     looks: Time,
+    /// Streams that came with what was read last.
+    begun: Vec<(Request<()>, Sender, Receiver)>,
 }
 
 impl Driver<'_> {
@@ -130,6 +136,10 @@ impl Driver<'_> {
             match read {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(End::Over),
+                Poll::Pending if self.begin_all() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -137,20 +147,42 @@ impl Driver<'_> {
 
     /// Takes what was read; whether streams began.
     fn take(&mut self) -> Result<bool, Error> {
-        let mut begun = false;
         loop {
             let came = self.link.next();
             self.streams.spend(self.link.take_cost());
             match came? {
-                None => return Ok(begun),
-                Some(Came::Request(request, sender, receiver)) => {
-                    begun = true;
-                    self.begin(request, sender, receiver);
-                }
+                // Where more is known to have come, it may take back what this began.
+                None if self.link.has_much() && self.begun.len() < MAX_STREAMS as usize => return Ok(false),
+                None => return Ok(self.begin_all()),
+                Some(Came::Request(request, sender, receiver)) => self.begun.push((request, sender, receiver)),
                 Some(Came::TooLarge(sender)) => self.refuse(&sender),
                 Some(Came::Settings | Came::GoAway) => {}
             }
         }
+    }
+
+    /// Begins what came, once all that was read is known: what was taken back already costs no more than having been read, and who takes
+    /// back too much has nothing begun.
+    fn begin_all(&mut self) -> bool {
+        let mut begun = std::mem::take(&mut self.begun);
+        begun.retain(|(_, sender, _)| {
+            let stays = !sender.is_lost();
+            if !stays {
+                self.streams.taken_back();
+            }
+            stays
+        });
+        if self.streams.is_flood() {
+            return false;
+        }
+        let some = !begun.is_empty();
+        for (request, sender, receiver) in begun.drain(..) {
+            self.begin(request, sender, receiver);
+        }
+        if begun.capacity() <= KEPT {
+            self.begun = begun;
+        }
+        some
     }
 
     #[expect(

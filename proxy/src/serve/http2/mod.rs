@@ -8,7 +8,7 @@
 //! | bytes of bodies that wait to be sent to endpoints | [`CONNECTION_WINDOW`] for a connection, [`STREAM_WINDOW`] for a stream |
 //! | bytes of a response that wait for the client | [`SEND_BUFFER`] and one chunk for a stream |
 //! | how long a response may wait for the client | the route's `timeouts.idle`; for the socket, the longest of those |
-//! | streams reset by the client before they were looked at | [`MAX_RESETS`] |
+//! | streams reset by the client before they were looked at | [`MAX_RESETS`], and then at most half of all |
 //! | streams that we reset or refuse for the client's errors | [`MAX_RESETS`] |
 //! | streams broken off within [`YOUNG`] before they were answered | [`MAX_CUT`], and then at most half of all |
 //! | frames that only make work | what [`Tally`](crate::http2::Tally) allows |

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tenbin_balance::Time;
 
-use super::{MAX_CUT, YOUNG, ping};
+use super::{MAX_CUT, MAX_RESETS, YOUNG, ping};
 use crate::clock::Clock;
 use crate::http2::Tally;
 
@@ -18,6 +18,7 @@ pub(super) struct Streams {
     clock: Clock,
     all: Cell<u32>,
     cut: Cell<u32>,
+    taken_back: Cell<u32>,
     tally: RefCell<Tally>,
     heard: Cell<Time>,
     /// Since when the socket has taken nothing of what waits for it.
@@ -33,6 +34,7 @@ impl Streams {
             clock,
             all: Cell::new(0),
             cut: Cell::new(0),
+            taken_back: Cell::new(0),
             tally: RefCell::new(Tally::new(now)),
             heard: Cell::new(now),
             stuck: Cell::new(None),
@@ -94,8 +96,14 @@ impl Streams {
 
     /// Whether the client only makes work.
     pub(super) fn is_flood(&self) -> bool {
-        let cut = self.cut.get();
-        (cut > MAX_CUT && cut > self.all.get() / 2) || self.is_overdrawn()
+        let half = self.all.get() / 2;
+        self.cut.get() > MAX_CUT.max(half) || self.taken_back.get() > MAX_RESETS.max(half) || self.is_overdrawn()
+    }
+
+    /// A stream was taken back before it was looked at.
+    pub(super) fn taken_back(&self) {
+        self.all.set(self.all.get().saturating_add(1));
+        self.taken_back.set(self.taken_back.get().saturating_add(1));
     }
 
     /// A stream begins.
