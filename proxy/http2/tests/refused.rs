@@ -6,7 +6,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Response};
 use tenbin_http2::{Config, Connection, Event, Reason};
 use wire::*;
@@ -929,8 +929,8 @@ fn costs() {
     assert_eq!(
         cost(&[
             post(1),
-            frame(DATA, 0, 1, &[0; 64]),
-            frame(DATA, 0, 1, &[0; 63]),
+            frame(DATA, 0, 1, &[0; 1]),
+            frame(DATA, 0, 1, b""),
             frame(DATA, 1, 1, b"")
         ]),
         17
@@ -945,6 +945,23 @@ fn costs() {
         11
     );
     assert_eq!(cost(&[frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1])]), 1);
+}
+
+#[test]
+fn what_stands_for_thousands_of_its_bytes_ends_the_connection() {
+    let mut server = begin(true);
+    // A field of 4,000 bytes for the table, then nothing but its number.
+    let long = [&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e][..], &[b'v'; 4000]].concat();
+    let block = |times: usize| [block(&pseudo("GET")), vec![0x80 | 62; times]].concat();
+    let first = [crate::block(&pseudo("GET")), long].concat();
+    feed(&mut server, &frame(HEADERS, 5, 1, &first), 99);
+    let most = 4 * config().header_list as usize / (4001 + 32);
+    // More than what is taken, which is no crime.
+    feed(&mut server, &frame(HEADERS, 5, 3, &block(most - 1)), 99);
+    assert!(!frames(&drain(&mut server)).iter().any(|frame| frame.kind == GOAWAY));
+    let mut input = BytesMut::from(&frame(HEADERS, 5, 5, &block(most + 1))[..]);
+    let error = server.next(&mut input).unwrap_err();
+    assert_eq!(error.reason, Reason::ENHANCE_YOUR_CALM);
 }
 
 #[test]

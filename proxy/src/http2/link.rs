@@ -18,6 +18,8 @@ use super::stream::{Receiver, Sender};
 const SLICES: usize = 16;
 /// How much is read at a time where much comes.
 const MUCH: usize = 64 << 10;
+/// How much that goes to streams is taken at a time.
+const ENOUGH: usize = 128;
 /// Nothing is read while so many bytes wait to be written: whoever does not read is not answered for ever.
 const FULL: usize = 256 << 10;
 
@@ -42,6 +44,8 @@ pub(crate) enum Came {
     Settings,
     /// The peer takes no more streams.
     GoAway,
+    /// So much that others should have their turn before more of it is taken.
+    Enough,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
@@ -135,7 +139,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
     /// # Errors
     /// The peer broke the rules: the connection is over, and its end waits to be written.
     pub(crate) fn next(&mut self) -> Result<Option<Came>, Error> {
-        loop {
+        for _ in 0..ENOUGH {
             let event = self.shared.with(|inner| inner.http.next(&mut self.input))?;
             let came = match event {
                 None => return Ok(None),
@@ -156,6 +160,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
             };
             return Ok(Some(came));
         }
+        Ok(Some(Came::Enough))
     }
 
     /// Whether something is to be written.

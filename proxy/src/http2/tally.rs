@@ -44,6 +44,11 @@ impl Tally {
         self.earn(REQUEST);
     }
 
+    /// What was taken for a request was none.
+    pub(crate) fn no_request(&mut self) {
+        self.spend(REQUEST);
+    }
+
     /// So many bytes of a body were sent; with `whole`, as one chunk.
     pub(crate) fn sent(&mut self, bytes: usize, whole: bool) {
         let chunk = if whole { CHUNK } else { 0 };

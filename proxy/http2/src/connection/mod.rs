@@ -40,6 +40,9 @@ const MAX_STREAM: u32 = (1 << 31) - 1;
 /// Bytes of our decoder's table: what peers may assume.
 const TABLE: usize = 4096;
 
+/// So many times the list of headers that we take may a header block refer to before it is an attack.
+const BOMB: usize = 4;
+
 /// The PING of which a server learns that the client knows of its end.
 const SHUT_DOWN: [u8; 8] = *b"shutdown";
 
@@ -150,7 +153,7 @@ impl Connection {
             closed: Closed::default(),
             last_peer: 0,
             next_stream: 1,
-            decoder: Decoder::new(TABLE),
+            decoder: Decoder::new(TABLE).with_limit(BOMB.saturating_mul(config.header_list as usize)),
             block: None,
             events: VecDeque::new(),
             output: Output::default(),
@@ -247,7 +250,7 @@ impl Connection {
     }
 
     /// What the frames since the last call cost: 16 for each HEADERS, 8 for SETTINGS, 4 for CONTINUATION, nothing for DATA that carries
-    /// something (64 bytes, or an end) to an open stream, 1 for all others. Whoever makes much of it for little has no good in mind.
+    /// something (a byte, or an end) to an open stream, 1 for all others. Whoever makes much of it for little has no good in mind.
     pub fn take_cost(&mut self) -> u32 {
         std::mem::take(&mut self.cost)
     }

@@ -8,9 +8,6 @@ use super::{Connection, Event, Leaving, MAX_FRAME, Phase, Role, SHUT_DOWN};
 use crate::frame::{self, Frame, Wrong};
 use crate::{Error, Reason};
 
-/// Bytes of DATA from which they are worth their frame.
-const WORTH: usize = 64;
-
 /// Bytes of answers (acknowledgements, resets) that may wait for a peer that does not read them.
 const MAX_ANSWERS: usize = 64 << 10;
 
@@ -73,7 +70,7 @@ impl Connection {
                 flow,
                 end,
             } => {
-                self.costs(u32::from(data.len() < WORTH && !end));
+                self.costs(u32::from(data.is_empty() && !end));
                 return self.data(stream, data, flow, end);
             }
             Frame::Headers {

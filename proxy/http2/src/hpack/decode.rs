@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::field::Name;
 use super::table::Table;
 use super::{Field, compression, huffman, known};
-use crate::Error;
+use crate::{Error, Reason};
 
 /// The table of a connection whose settings say nothing of it (RFC 9113 §6.5.2).
 const INITIAL_TABLE: usize = 4096;
@@ -21,6 +21,8 @@ pub struct Decoder {
     table: Table,
     /// What the table may be set to.
     most: usize,
+    /// What the fields that a block refers to may come to.
+    most_by_reference: usize,
     /// Where Huffman-coded strings are decoded.
     scratch: Vec<u8>,
 }
@@ -43,8 +45,17 @@ impl Decoder {
         Self {
             table: Table::new(table_size.min(INITIAL_TABLE)),
             most: table_size,
+            most_by_reference: usize::MAX,
             scratch: Vec::new(),
         }
+    }
+
+    /// A decoder of blocks that refer to fields of at most so many bytes, as RFC 7541 §4.1 counts: a byte may stand for a field of
+    /// thousands (RFC 7541 §7.3), and each is looked up.
+    #[must_use]
+    pub fn with_limit(mut self, most_by_reference: usize) -> Self {
+        self.most_by_reference = most_by_reference;
+        self
     }
 
     /// Reads a whole header block (all fragments joined). `field` gets each field with its size as RFC 7541 §4.1 counts it (name +
@@ -52,13 +63,20 @@ impl Decoder {
     /// handed out. Work is bounded by the block's length; values that are not in the table share the block's bytes.
     ///
     /// # Errors
-    /// COMPRESSION_ERROR: the block cannot be decoded, and the table is lost with it; the connection must end.
+    /// COMPRESSION_ERROR: the block cannot be decoded, and the table is lost with it; the connection must end. ENHANCE_YOUR_CALM: it refers
+    /// to too much.
     pub fn decode(&mut self, block: &Bytes, field: &mut dyn FnMut(Field, usize) -> bool) -> Result<(), Error> {
         let mut input = Input { rest: block };
         let (mut begun, mut wanted) = (false, true);
+        let mut by_reference = 0_usize;
         while let Some(&first) = input.rest.first() {
             if first & 0x80 != 0 {
                 let (found, size) = self.indexed(input.integer(0x7f)?)?;
+                by_reference = by_reference.saturating_add(size);
+                if by_reference > self.most_by_reference {
+                    let what = "a header block that refers to far more than what is accepted";
+                    return Err(Error::new(Reason::ENHANCE_YOUR_CALM, what));
+                }
                 if wanted {
                     wanted = field(found.clone(), size);
                 }

@@ -110,24 +110,24 @@ impl Driver<'_> {
                 Poll::Pending if matches!(self.phase, Phase::Thrown(..)) => return Poll::Pending,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            let begun = match self.take() {
-                Ok(begun) => begun,
+            let yields = match self.take() {
+                Ok(yields) => yields,
                 Err(error) => {
                     self.phase = Phase::Thrown(self.connection.worker.clock.now(), Some(error));
                     continue;
                 }
             };
-            if written.is_ready() && self.link.has_output() {
-                continue;
+            if yields {
+                // What began goes first: what comes of it is written together, and nobody begins more than is looked at.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             // It is told so in `turn`, and only then goes on.
             if self.streams.is_flood() {
                 return Poll::Pending;
             }
-            if begun {
-                // What began goes first: what comes of it is written together, and nobody begins more than is looked at.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+            if written.is_ready() && self.link.has_output() {
+                continue;
             }
             let read = {
                 let scratch = &mut **self.connection.worker.scratch.borrow_mut();
@@ -145,7 +145,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Takes what was read; whether streams began.
+    /// Takes what was read; whether others should have their turn, since streams began or much came.
     fn take(&mut self) -> Result<bool, Error> {
         loop {
             let came = self.link.next();
@@ -154,7 +154,15 @@ impl Driver<'_> {
                 // Where more is known to have come, it may take back what this began.
                 None if self.link.has_much() && self.begun.len() < MAX_STREAMS as usize => return Ok(false),
                 None => return Ok(self.begin_all()),
-                Some(Came::Request(request, sender, receiver)) => self.begun.push((request, sender, receiver)),
+                // Others have their turn.
+                Some(Came::Enough) => {
+                    self.begin_all();
+                    return Ok(true);
+                }
+                Some(Came::Request(request, sender, receiver)) => {
+                    self.streams.come();
+                    self.begun.push((request, sender, receiver));
+                }
                 Some(Came::TooLarge(sender)) => self.refuse(&sender),
                 Some(Came::Settings | Came::GoAway) => {}
             }

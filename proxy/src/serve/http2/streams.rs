@@ -100,16 +100,20 @@ impl Streams {
         self.cut.get() > MAX_CUT.max(half) || self.taken_back.get() > MAX_RESETS.max(half) || self.is_overdrawn()
     }
 
-    /// A stream was taken back before it was looked at.
-    pub(super) fn taken_back(&self) {
-        self.all.set(self.all.get().saturating_add(1));
-        self.taken_back.set(self.taken_back.get().saturating_add(1));
-    }
-
-    /// A stream begins.
-    pub(super) fn begin(self: &Rc<Self>) -> Unanswered {
+    /// A stream came.
+    pub(super) fn come(&self) {
         self.all.set(self.all.get().saturating_add(1));
         self.tally.borrow_mut().request();
+    }
+
+    /// It was taken back before it was looked at, and so was no request.
+    pub(super) fn taken_back(&self) {
+        self.taken_back.set(self.taken_back.get().saturating_add(1));
+        self.tally.borrow_mut().no_request();
+    }
+
+    /// It begins.
+    pub(super) fn begin(self: &Rc<Self>) -> Unanswered {
         Unanswered {
             streams: Rc::clone(self),
             began: self.clock.now(),
