@@ -19,7 +19,7 @@ const SLICES: usize = 16;
 /// How much is read at a time where much comes.
 const MUCH: usize = 64 << 10;
 /// How much that goes to streams is taken at a time.
-const ENOUGH: usize = 128;
+const ENOUGH: usize = 32;
 /// Nothing is read while so many bytes wait to be written: whoever does not read is not answered for ever.
 const FULL: usize = 256 << 10;
 

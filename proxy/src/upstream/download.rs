@@ -2,11 +2,12 @@
 //! takes too long, is decided elsewhere.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tenbin_http1::BodyReader;
+use tokio::task::coop::poll_proceed;
 
 use super::exclusive::Broken;
 use super::pool::{Lease, Via};
@@ -70,11 +71,15 @@ impl Body for Download {
         let Some(lease) = &mut this.lease else {
             return Poll::Ready(None);
         };
-        match (&mut lease.via, &mut this.reader) {
-            (Via::Http1(connection), Some(reader)) => connection.poll_body(reader, cx),
-            (Via::Http1(_), None) => Poll::Ready(None),
-            (Via::Http2(call), _) => call.poll_body(cx),
-        }
+        // Pieces may be a byte each: after some of them others have their turn.
+        let turn = ready!(poll_proceed(cx));
+        let came = match (&mut lease.via, &mut this.reader) {
+            (Via::Http1(connection), Some(reader)) => ready!(connection.poll_body(reader, cx)),
+            (Via::Http1(_), None) => None,
+            (Via::Http2(call), _) => ready!(call.poll_body(cx)),
+        };
+        turn.made_progress();
+        Poll::Ready(came)
     }
 
     fn is_end_stream(&self) -> bool {

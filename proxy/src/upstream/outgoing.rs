@@ -13,13 +13,15 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http_body::Body;
 use tenbin_balance::Time;
-use tenbin_http1::{CHUNK_END, Length, write_chunk_size, write_last_chunk, write_request};
+use tenbin_http1::{CHUNK_END, Length, write_chunk, write_chunk_size, write_last_chunk, write_request};
 use tokio::io::AsyncWrite;
 
 use crate::serve::{BodyError, RequestBody, Upload, usually_has_body};
 
 /// Chunks of up to so many bytes are copied next to what else is to be written; larger ones are written from where they are.
 const COPIED: usize = 4 << 10;
+/// Pieces of up to so many bytes that come together become one chunk: an endpoint need not suffer from a client that sends them apart.
+const JOINED: usize = 256;
 /// No more of a body is taken while so many bytes wait.
 const ENOUGH: usize = 16 << 10;
 
@@ -44,6 +46,8 @@ struct Rest {
     body: RequestBody,
     /// How many bytes more there are; `None` where it goes in chunks.
     left: Option<u64>,
+    /// Pieces that are to be one chunk.
+    joined: BytesMut,
     /// Whether the end of the last chunk is still to be written.
     owes_end: bool,
     /// Whether all of it came.
@@ -90,6 +94,7 @@ impl Outgoing {
             self.rest = Some(Rest {
                 body,
                 left,
+                joined: BytesMut::new(),
                 owes_end: false,
                 came: false,
                 framed: false,
@@ -189,7 +194,13 @@ impl Rest {
         chunk: &mut Bytes,
         cx: &mut Context<'_>,
     ) -> Result<Poll<()>, Unfinished> {
-        while !self.framed && chunk.is_empty() && buffer.len() < ENOUGH {
+        let filled = self.fill(buffer, chunk, cx)?;
+        self.join(buffer);
+        Ok(filled)
+    }
+
+    fn fill(&mut self, buffer: &mut BytesMut, chunk: &mut Bytes, cx: &mut Context<'_>) -> Result<Poll<()>, Unfinished> {
+        while !self.framed && chunk.is_empty() && buffer.len() + self.joined.len() < ENOUGH {
             if std::mem::take(&mut self.owes_end) {
                 buffer.extend_from_slice(CHUNK_END);
             }
@@ -221,7 +232,11 @@ impl Rest {
         }
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(data.len() as u64).ok_or(Unfinished::Length)?;
+        } else if data.len() <= JOINED {
+            self.joined.extend_from_slice(&data);
+            return Ok(());
         } else {
+            self.join(buffer);
             write_chunk_size(buffer, data.len());
             self.owes_end = true;
         }
@@ -233,8 +248,15 @@ impl Rest {
         Ok(())
     }
 
+    /// Has what was joined written.
+    fn join(&mut self, buffer: &mut BytesMut) {
+        write_chunk(buffer, &self.joined);
+        self.joined.clear();
+    }
+
     /// Has what ends it written.
     fn end(&mut self, buffer: &mut BytesMut, trailers: Option<&HeaderMap>) -> Result<(), Unfinished> {
+        self.join(buffer);
         match self.left {
             None => write_last_chunk(buffer, trailers),
             Some(0) => {}

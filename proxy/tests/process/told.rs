@@ -234,6 +234,42 @@ async fn trailers_of_requests_reach_endpoints() {
 }
 
 #[tokio::test]
+async fn tiny_chunks_reach_endpoints_joined() {
+    const TINY: usize = 1000;
+    const LARGE: usize = 0x300;
+    // Answers with how many chunks came.
+    let app = Backend::script(async |mut stream, _| {
+        use tokio::io::AsyncReadExt;
+        let mut all = Vec::new();
+        while !all.ends_with(b"\r\n0\r\n\r\n") {
+            assert!(stream.read_buf(&mut all).await.unwrap() > 0, "the end comes");
+        }
+        let all = String::from_utf8(all).unwrap();
+        let lines: Vec<&str> = all.split_once("\r\n\r\n").unwrap().1.split_terminator("\r\n").collect();
+        let body: String = lines.iter().skip(1).step_by(2).copied().collect();
+        assert_eq!(body, format!("{}{}z", "x".repeat(TINY), "y".repeat(LARGE)));
+        let count = lines.len() / 2;
+        write(
+            &mut stream,
+            &format!("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n{count:4}"),
+        )
+        .await;
+    })
+    .await;
+    let proxy = Proxy::before(&[app.address]).await;
+    let mut client = proxy.client().await;
+    let (tiny, large) = ("1\r\nx\r\n".repeat(TINY), "y".repeat(LARGE));
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    client
+        .send(&format!("{head}{tiny}{LARGE:x}\r\n{large}\r\n1\r\nz\r\n0\r\n\r\n"))
+        .await;
+    let response = client.response().await;
+    assert_eq!(response.status, 200);
+    let count: usize = response.text().trim().parse().unwrap();
+    assert!(count < TINY / 10, "{count} chunks");
+}
+
+#[tokio::test]
 async fn a_silent_tunnel_ends() {
     let app = Backend::app().await;
     let mut set = crate::inside::plain(&[app.address], |_| {});

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::task::coop::poll_proceed;
 
 use super::wire::Wire;
 use crate::serve::upload::BodyError;
@@ -38,10 +39,13 @@ impl Body for Http1Body {
         if self.over {
             return Poll::Ready(None);
         }
+        // Pieces may be a byte each: after some of them others have their turn.
+        let turn = ready!(poll_proceed(cx));
         let polled = {
             let scratch = &mut **self.worker.scratch.borrow_mut();
             ready!(self.wire.poll_body(scratch, cx))
         };
+        turn.made_progress();
         self.over = matches!(polled, None | Some(Err(_))) || self.wire.is_body_over();
         Poll::Ready(polled)
     }
