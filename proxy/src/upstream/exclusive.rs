@@ -303,7 +303,10 @@ impl Exclusive {
 
     /// What is left when HTTP has ended on it.
     pub(super) fn into_upgraded(self) -> Upgraded {
-        Upgraded::new(self.socket, self.input.freeze())
+        Upgraded {
+            socket: self.socket,
+            ahead: self.input.freeze(),
+        }
     }
 }
 

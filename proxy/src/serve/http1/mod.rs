@@ -26,6 +26,7 @@ pub(super) use desk::Desks;
 pub(crate) use wire::Wire;
 
 use super::connection::{Connection, LINGER};
+use super::copy::Side;
 use super::expect;
 use super::incoming::Incoming;
 use super::informer::Informer;
@@ -164,7 +165,13 @@ pub(super) async fn end(wire: &Wire, end: End) {
         End::Agreed if matches!(transport, Transport::Plain(_)) => {}
         // Boxed, as what is rare: every connection is as large as the largest that it may become.
         End::Told | End::Agreed => Box::pin(linger(transport)).await,
-        End::Tunnel(tunnel) => Box::pin(tunnel.run(super::io::Counted::new(transport, ahead))).await,
+        End::Tunnel(tunnel) => {
+            let client = Side {
+                io: transport,
+                ahead: ahead.freeze(),
+            };
+            Box::pin(tunnel.run(client)).await;
+        }
     }
 }
 
