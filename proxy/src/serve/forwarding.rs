@@ -77,7 +77,7 @@ impl Peer {
         let (scheme, usual_port) = if secure { ("https", "443") } else { ("http", "80") };
         Peer {
             ip,
-            address: value(&ip.to_string()),
+            address: address(ip),
             scheme,
             usual_port,
         }
@@ -115,6 +115,27 @@ fn is_token(b: u8) -> bool {
 
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// An address as text. IPv4's is put together here: formatting it takes ten times as long, for every new connection.
+fn address(ip: IpAddr) -> HeaderValue {
+    let IpAddr::V4(ip) = ip else {
+        return value(&ip.to_string());
+    };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (at, octet) in ip.octets().into_iter().enumerate() {
+        if at > 0 {
+            text.push('.');
+        }
+        if octet >= 100 {
+            text.push(char::from(b'0' + octet / 100));
+        }
+        if octet >= 10 {
+            text.push(char::from(b'0' + octet / 10 % 10));
+        }
+        text.push(char::from(b'0' + octet % 10));
+    }
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Tells the endpoint of the client, in a checked request that came from `peer` to `listener`.
@@ -229,6 +250,13 @@ mod tests {
             let lines: Vec<_> = headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect();
             lines.join(" | ")
         })
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for ip in ["0.9.10.99", "100.101.199.200", "255.255.255.255", "2001:db8::1"] {
+            assert_eq!(address(ip.parse().unwrap()), ip);
+        }
     }
 
     #[test]

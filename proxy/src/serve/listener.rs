@@ -86,8 +86,9 @@ pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: TcpL
         match socket.accept().await {
             Ok((stream, client)) => match worker.lifecycle.admit() {
                 Some(slot) => {
+                    // Boxed: a task's future is moved from place to place as it begins and ends.
                     let connection = connection::run(Rc::clone(&worker), index, stream, client, slot);
-                    tokio::task::spawn_local(connection);
+                    tokio::task::spawn_local(Box::pin(connection));
                 }
                 None => {
                     state::count(&stats.refused);

@@ -12,7 +12,7 @@ use tenbin_model::ResourceName;
 use tracing::debug;
 
 use super::connection::Connection;
-use super::copy::both_ways;
+use super::copy::{Side, both_ways};
 use super::error::{Failure, Fault, Retry};
 use super::io::Counted;
 use crate::state::{Picked, PortStats, Wanted};
@@ -31,7 +31,11 @@ pub(super) async fn serve(connection: &Rc<Connection>, client: Counted) {
     match connect(connection, &stats, &cluster).await {
         Ok((picked, endpoint)) => {
             picked.open.held();
-            match both_ways(client, endpoint, idle).await {
+            let client = Side {
+                io: client.transport,
+                ahead: client.ahead.freeze(),
+            };
+            match both_ways(client, endpoint.into(), idle, &connection.worker.scratch).await {
                 Ok((up, down)) => {
                     debug!(up, down, "a connection ended");
                     stats.received.fetch_add(up, Relaxed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
-use super::copy::both_ways;
+use super::copy::{Side, both_ways};
 use super::exchange::Exchange;
 use crate::upstream::Upgraded;
 
@@ -21,8 +21,11 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// Copies between the client's end and the endpoint's until both sides are done, one is broken, or nothing moves.
-    pub(super) async fn run(self, client: impl AsyncRead + AsyncWrite + Unpin) {
-        match both_ways(client, self.endpoint, self.idle).await {
+    pub(super) async fn run(self, client: Side<impl AsyncRead + AsyncWrite + Unpin>) {
+        let scratch = &self.exchange.connection().worker.scratch;
+        let Upgraded { socket, ahead } = self.endpoint;
+        let endpoint = Side { io: socket, ahead };
+        match both_ways(client, endpoint, self.idle, scratch).await {
             Ok((up, down)) => {
                 debug!(up, down, "a tunnel ended");
                 self.exchange.carried(up, down);

@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt;
 use tracing::debug;
 
 use super::outgoing::{Outgoing, Unfinished};
+use super::room;
 use super::socket::Socket;
 use super::upgraded::Upgraded;
 use crate::limits;
@@ -72,6 +73,8 @@ pub(super) struct Exclusive {
     socket: Socket,
     /// What was read and belongs to nobody yet.
     input: BytesMut,
+    /// Whether that is lent room, to be given back.
+    lent: bool,
     heads: HeadReader,
     outgoing: Outgoing,
     /// How much is read at a time where nothing else is known: as much as the last response was, and more where that comes.
@@ -100,6 +103,7 @@ impl Exclusive {
         Box::new(Exclusive {
             socket,
             input: BytesMut::new(),
+            lent: false,
             heads: HeadReader::default(),
             outgoing: Outgoing::default(),
             pace: READ,
@@ -239,9 +243,22 @@ impl Exclusive {
     fn poll_read(&mut self, want: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let spare = self.input.capacity() - self.input.len();
         if spare < want && !self.input.try_reclaim(want) && spare < want / 2 {
-            self.input.reserve(want);
+            if want >= room::LARGE && self.input.is_empty() {
+                self.give_room_back();
+                ready!(self.socket.poll_readable(cx))?;
+                (self.input, self.lent) = (room::take(), true);
+            } else {
+                self.input.reserve(want);
+                self.lent = false;
+            }
         }
-        let read = ready!(pin!(self.socket.read_buf(&mut self.input)).poll(cx))?;
+        let Poll::Ready(read) = pin!(self.socket.read_buf(&mut self.input)).poll(cx) else {
+            if self.input.is_empty() {
+                self.give_room_back();
+            }
+            return Poll::Pending;
+        };
+        let read = read?;
         self.heard = self.heard.saturating_add(read);
         if self.input.len() == self.input.capacity() {
             self.pace = (self.pace * 2).min(READ_MOST);
@@ -249,9 +266,19 @@ impl Exclusive {
         Poll::Ready(Ok(read))
     }
 
+    /// Gives lent room back, of which nothing is to be read any more.
+    fn give_room_back(&mut self) {
+        if std::mem::take(&mut self.lent) {
+            room::put(std::mem::take(&mut self.input));
+        }
+    }
+
     /// Whether another request may go over it, once the response was read to its end. It is at rest from then on, if it is at all.
     pub(super) fn come_to_rest(&mut self) -> bool {
         let is_over = self.input.is_empty() && self.outgoing.is_done();
+        if is_over {
+            self.give_room_back();
+        }
         self.socket.set_at_rest(is_over);
         self.pace = self.heard.clamp(READ, READ_MOST);
         is_over && self.keep
@@ -269,14 +296,17 @@ impl Exclusive {
 
     /// Lets go of all memory that it holds for its next request.
     pub(super) fn shrink(&mut self) {
-        self.input = BytesMut::new();
+        (self.input, self.lent) = (BytesMut::new(), false);
         self.pace = READ;
         self.outgoing.shrink();
     }
 
     /// What is left when HTTP has ended on it.
     pub(super) fn into_upgraded(self) -> Upgraded {
-        Upgraded::new(self.socket, self.input.freeze())
+        Upgraded {
+            socket: self.socket,
+            ahead: self.input.freeze(),
+        }
     }
 }
 

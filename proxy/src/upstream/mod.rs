@@ -10,6 +10,7 @@ mod lease;
 mod multiplex;
 mod outgoing;
 mod pool;
+mod room;
 mod send;
 mod socket;
 mod upgraded;

@@ -16,6 +16,7 @@ use super::connect;
 use super::driver::Scratch;
 use super::exclusive::{Broken, Exclusive};
 use super::multiplex::{Multiplex, Opening};
+use super::room;
 use crate::clock::Clock;
 use crate::serve::error::Failure;
 use crate::state::{Endpoint, EndpointStats, count};
@@ -236,6 +237,7 @@ impl Pool {
 
     /// Closes what was idle for too long or has others waiting for it, what the other side closed, and what led to endpoints that went.
     pub fn sweep(&self, now: Time) {
+        room::sweep();
         self.shelves.borrow_mut().retain(|_, shelf| {
             let wanted = shelf
                 .endpoint

@@ -85,6 +85,14 @@ impl Socket {
         }
     }
 
+    /// Ready when there may be something to be read. With TLS that is not known before it is tried.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Plain(stream) => stream.poll_read_ready(cx),
+            Stream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Whether what was not written, as far as we know, cannot have reached anybody: TLS may have sent a part of it.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.stream, Stream::Plain(_))

@@ -78,24 +78,27 @@ impl Desk {
     }
 
     /// Serves one request; how the connection ends, if it does.
-    pub(super) async fn serve(
+    pub(super) fn serve(
         mut self,
         connection: &Rc<Connection>,
         wire: &Rc<Wire>,
         head: RequestHead,
-    ) -> Option<End> {
+    ) -> impl Future<Output = Option<End>> {
+        // At once, so that what is awaited is not as large as a head.
         self.mail.request.set(Some(Job {
             connection: Rc::clone(connection),
             wire: Rc::clone(wire),
             head,
         }));
-        let end = poll_fn(|cx| {
-            let Poll::Pending = self.clerk.as_mut().poll(cx);
-            self.mail.end.take().map_or(Poll::Pending, Poll::Ready)
-        })
-        .await;
-        connection.worker.desks.put(self);
-        end
+        async move {
+            let end = poll_fn(|cx| {
+                let Poll::Pending = self.clerk.as_mut().poll(cx);
+                self.mail.end.take().map_or(Poll::Pending, Poll::Ready)
+            })
+            .await;
+            connection.worker.desks.put(self);
+            end
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) use desk::Desks;
 pub(crate) use wire::Wire;
 
 use super::connection::{Connection, LINGER};
+use super::copy::Side;
 use super::expect;
 use super::incoming::Incoming;
 use super::informer::Informer;
@@ -52,19 +53,24 @@ pub(super) enum End {
 /// Serves the requests of a connection, one after the other, until one is the last.
 pub(super) async fn requests(connection: &Rc<Connection>, wire: &Rc<Wire>) -> End {
     loop {
-        let head = match next(connection, wire).await {
-            Ok(Some(head)) => head,
+        let next = match next(connection, wire).await {
+            Ok(Some(head)) => Ok(connection.worker.desks.take().serve(connection, wire, head)),
             Ok(None) => return End::Told,
+            Err(malformed) => Err(malformed),
+        };
+        // Awaited out here, where no head is at hand: a connection has room for none.
+        match next {
+            Ok(served) => {
+                if let Some(end) = served.await {
+                    return end;
+                }
+            }
             Err(malformed) => {
                 debug!(client = %connection.client, %malformed, "a request was refused");
                 crate::state::count(&connection.settings().stats.malformed);
                 let text = format!("tenbin: {} DPE: {malformed}\n", malformed.status().as_u16());
                 return Box::pin(refuse(wire, malformed.status(), &text)).await;
             }
-        };
-        let desk = connection.worker.desks.take();
-        if let Some(end) = desk.serve(connection, wire, head).await {
-            return end;
         }
     }
 }
@@ -164,7 +170,13 @@ pub(super) async fn end(wire: &Wire, end: End) {
         End::Agreed if matches!(transport, Transport::Plain(_)) => {}
         // Boxed, as what is rare: every connection is as large as the largest that it may become.
         End::Told | End::Agreed => Box::pin(linger(transport)).await,
-        End::Tunnel(tunnel) => Box::pin(tunnel.run(super::io::Counted::new(transport, ahead))).await,
+        End::Tunnel(tunnel) => {
+            let client = Side {
+                io: transport,
+                ahead: ahead.freeze(),
+            };
+            Box::pin(tunnel.run(client)).await;
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn serve(
     };
     finish(&mut response, None, || connection.worker.dates.now());
     if sender.respond(&response.map(drop), false).is_ok() {
-        tunnel.run(StreamIo::new(sender, receiver, streams)).await;
+        tunnel.run(StreamIo::new(sender, receiver, streams).into()).await;
     }
 }
 

@@ -206,12 +206,13 @@ async fn what_comes_after_a_switch_of_protocols_belongs_to_the_other_one() {
     let (switched, told) = head(&mut connection, &get("/")).await;
     assert_eq!((switched.unwrap().response.status().as_u16(), told), (101, vec![]));
     assert!(!connection.come_to_rest());
-    let mut upgraded = connection.into_upgraded();
+    let Upgraded { mut socket, ahead } = connection.into_upgraded();
+    assert_eq!(&ahead[..], b"ahead");
     server.write_all(b" and later").await.unwrap();
-    let mut text = [0; 15];
-    upgraded.read_exact(&mut text).await.unwrap();
-    assert_eq!(&text, b"ahead and later");
-    upgraded.write_all(b"back").await.unwrap();
+    let mut text = [0; 10];
+    socket.read_exact(&mut text).await.unwrap();
+    assert_eq!(&text, b" and later");
+    socket.write_all(b"back").await.unwrap();
     let request = read(&mut server, "GET / HTTP/1.1\r\nhost: a\r\n\r\nback".len()).await;
     assert!(request.ends_with("\r\n\r\nback"));
 }
