@@ -161,6 +161,7 @@ proptest! {
     fn any_bytes(wire in prop::collection::vec(any::<u8>(), 0..200)) {
         laws::hpack(&wire);
         laws::frames(&wire);
+        laws::connection(&wire);
     }
 
     #[test]
@@ -200,7 +201,11 @@ proptest! {
 #[test]
 fn corpus() {
     type Law = fn(&[u8]);
-    let law: [(&str, Law); 2] = [("hpack", laws::hpack), ("frames", laws::frames)];
+    let law: [(&str, Law); 3] = [
+        ("hpack", laws::hpack),
+        ("frames", laws::frames),
+        ("connection", laws::connection),
+    ];
     for (name, law) in law {
         let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
         let mut files = 0;
