@@ -231,10 +231,14 @@ impl Audit {
         match frame.kind {
             0 => self.say_data(frame),
             1 => self.block_said = Some((id, frame.flags & 1 == 1, Vec::new())),
-            3 => {
-                let stream = self.streams.get_mut(&id).expect("a reset of a stream that was begun");
-                stream.is_reset = true;
-            }
+            3 => match self.streams.get_mut(&id) {
+                Some(stream) => stream.is_reset = true,
+                // Those that the peer left out are over with the next that it begins (RFC 9113 §5.1.1).
+                None => assert!(
+                    self.is_server && id % 2 == 1 && id <= self.heard_stream,
+                    "a reset of {id}"
+                ),
+            },
             4 if frame.flags & 1 == 1 => {
                 self.settings = self.settings.checked_sub(1).expect("settings to acknowledge");
             }
@@ -340,7 +344,7 @@ impl Audit {
 
     /// Streams that are not over.
     fn open(&self) -> usize {
-        let is_open = |stream: &&Watched| !stream.is_reset && !(stream.said == Half::Done && stream.heard_all);
+        let is_open = |stream: &&Watched| !stream.is_reset && (stream.said != Half::Done || !stream.heard_all);
         self.streams.values().filter(is_open).count()
     }
 

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use tenbin_http2::{Config, Connection, Event};
 
 use super::build;
+use super::owner::lines;
 
 /// Streams beyond are not followed: a peer may begin with any number, the other side has to begin all below.
 const STREAMS: u32 = 2000;
@@ -98,13 +99,13 @@ impl Mirror {
         match event {
             Event::Request { stream, head, end } => {
                 let uri = head.uri().to_string();
-                let text = format!("{} {uri} {:?}", head.method(), head.headers());
+                let text = format!("{} {uri} {}", head.method(), lines(head.headers()));
                 self.head(stream, text, end);
             }
             Event::Response { stream, head, end } => {
-                self.head(stream, format!("{} {:?}", head.status(), head.headers()), end);
+                self.head(stream, format!("{} {}", head.status(), lines(head.headers())), end);
             }
-            Event::Trailers { stream, trailers } => self.head(stream, format!("{trailers:?}"), true),
+            Event::Trailers { stream, trailers } => self.head(stream, lines(&trailers), true),
             Event::Data { stream, data, end } => {
                 self.connection.release(stream, data.len() as u32);
                 let message = self.got.entry(stream).or_default();

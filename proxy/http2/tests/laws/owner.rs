@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
+use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tenbin_http2::{Connection, Event, Protocol, Reason};
 
 use super::audit::Audit;
@@ -19,6 +20,8 @@ const ANSWERS: usize = (64 << 10) + 100;
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) events: Vec<String>,
+    /// What came of bodies, one after the other.
+    pub(crate) bodies: Vec<u8>,
     pub(crate) output: Vec<u8>,
     pub(crate) cost: u32,
 }
@@ -189,6 +192,7 @@ impl<'a> Owner<'a> {
             Event::Response { stream, end, .. } => self.heard(stream, end),
             Event::Data { stream, data, end } => {
                 self.heard(stream, end);
+                self.outcome.bodies.extend_from_slice(&data);
                 *self.held.entry(stream).or_default() += data.len() as u32;
                 if does(policy::RELEASES) {
                     self.release(stream, u32::MAX);
@@ -250,10 +254,19 @@ impl<'a> Owner<'a> {
         self.streams.get(at).copied().unwrap_or(n as u32)
     }
 
+    /// The shape of a head; without a large header while many bytes wait, since that takes a fuzzer's time and nothing comes of it.
+    fn shape(&self, shape: u8) -> u8 {
+        if self.connection.waiting() > 64 << 10 {
+            shape & !16
+        } else {
+            shape
+        }
+    }
+
     pub(crate) fn by_itself(&mut self, what: Use) {
         match what {
-            Use::Head { shape, .. } if !self.script.is_server => self.request(shape),
-            Use::Head { stream, shape } => self.respond(self.pick(stream), shape),
+            Use::Head { shape, .. } if !self.script.is_server => self.request(self.shape(shape)),
+            Use::Head { stream, shape } => self.respond(self.pick(stream), self.shape(shape)),
             Use::Data { stream, length, end } => self.data(self.pick(stream), length, end),
             Use::Trailers { stream } => self.trailers(self.pick(stream)),
             Use::Reset { stream } => self.reset(self.pick(stream)),
@@ -291,7 +304,7 @@ impl<'a> Owner<'a> {
             Ok(stream) => {
                 self.begin(stream, end, false);
                 let message = self.sent.entry(stream).or_default();
-                message.heads.push(format!("{method} {uri} {:?}", head.headers()));
+                message.heads.push(format!("{method} {uri} {}", lines(head.headers())));
                 message.has_end = end;
             }
             Err(_) => assert_eq!(self.connection.open_streams(), before),
@@ -306,7 +319,9 @@ impl<'a> Owner<'a> {
         fill(head.headers_mut(), shape);
         if self.connection.respond(stream, &head, end).is_ok() {
             let message = self.sent.entry(stream).or_default();
-            message.heads.push(format!("{} {:?}", head.status(), head.headers()));
+            message
+                .heads
+                .push(format!("{} {}", head.status(), lines(head.headers())));
             message.has_end = end && is_final;
             self.said(stream, end && is_final);
         }
@@ -324,7 +339,7 @@ impl<'a> Owner<'a> {
 
     fn data(&mut self, stream: u32, length: usize, end: bool) {
         let said = self.sent.get(&stream).map_or(0, |message| message.body.len());
-        let mut data: Bytes = (said..said + length).map(|at| (at * 31 ^ at >> 8) as u8).collect();
+        let mut data = body(said, length);
         let all = data.clone();
         let (before, was_full) = (self.connection.waiting(), self.connection.is_full());
         let Ok(taken) = self.connection.send_data(stream, &mut data, end) else {
@@ -338,14 +353,14 @@ impl<'a> Owner<'a> {
             "{} bytes wait",
             self.connection.waiting()
         );
-        let is_end = end && taken == length;
+        let is_end = end && taken == all.len();
         if taken > 0 || is_end {
             let message = self.sent.entry(stream).or_default();
             message.body.extend(&all[..taken]);
             message.has_end = is_end;
         }
         if let Some(open) = self.open.get_mut(&stream) {
-            open.is_blocked = taken < length && !self.connection.is_full();
+            open.is_blocked = taken < all.len() && !self.connection.is_full();
         }
         self.said(stream, is_end);
     }
@@ -355,7 +370,7 @@ impl<'a> Owner<'a> {
         fill(&mut trailers, 64);
         if self.connection.send_trailers(stream, &trailers).is_ok() {
             let message = self.sent.entry(stream).or_default();
-            message.heads.push(format!("{trailers:?}"));
+            message.heads.push(lines(&trailers));
             message.has_end = true;
             self.said(stream, true);
         }
@@ -408,10 +423,10 @@ impl<'a> Owner<'a> {
 
 /// Some headers: a large one, which needs more than a frame, and a secret, where `shape` says so.
 fn fill(headers: &mut HeaderMap, shape: u8) {
+    static LARGE: LazyLock<HeaderValue> = LazyLock::new(|| HeaderValue::from_bytes(&[b'l'; 17_000]).expect("a value"));
     headers.insert("x", HeaderValue::from(u16::from(shape)));
     if shape & 16 != 0 {
-        let value = HeaderValue::from_bytes(&vec![b'l'; 40_000]).expect("a value");
-        headers.insert("large", value);
+        headers.insert("large", LARGE.clone());
     }
     if shape & 32 != 0 {
         let mut value = HeaderValue::from_static("a=b");
@@ -420,15 +435,34 @@ fn fill(headers: &mut HeaderMap, shape: u8) {
     }
 }
 
-/// All of an event.
+/// After so many bytes of a body the next ones: made once, since a fuzzer's instruments make each byte dear.
+fn body(after: usize, length: usize) -> Bytes {
+    const PERIOD: usize = 65_521;
+    static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
+        let byte = |at: usize| ((at % PERIOD * 31) ^ ((at % PERIOD) >> 8)) as u8;
+        (0..PERIOD + (64 << 10)).map(byte).collect()
+    });
+    let begin = after % PERIOD;
+    PATTERN.slice(begin..begin + length.min(64 << 10))
+}
+
+/// All of an event but the bytes of bodies.
 fn text(event: &Event) -> String {
     match event {
         Event::Request { head, .. } | Event::TooLarge { head, .. } => {
-            format!("{event:?}: {} {:?}", head.uri(), head.headers())
+            format!("{event:?}: {} {}", head.uri(), lines(head.headers()))
         }
-        Event::Response { head, .. } => format!("{event:?}: {:?}", head.headers()),
-        Event::Data { data, .. } => format!("{event:?}: {data:?}"),
-        Event::Trailers { trailers, .. } => format!("{event:?}: {trailers:?}"),
+        Event::Response { head, .. } => format!("{event:?}: {}", lines(head.headers())),
+        Event::Trailers { trailers, .. } => format!("{event:?}: {}", lines(trailers)),
         event => format!("{event:?}"),
     }
+}
+
+/// Headers as text; of a long one its length.
+pub(crate) fn lines(headers: &HeaderMap) -> String {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| match value.as_bytes() {
+        long if long.len() > 100 => format!("{name}: {} bytes\n", long.len()),
+        short => format!("{name}: {}\n", short.escape_ascii()),
+    };
+    headers.iter().map(line).collect()
 }
