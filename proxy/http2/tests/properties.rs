@@ -161,6 +161,7 @@ proptest! {
     fn any_bytes(wire in prop::collection::vec(any::<u8>(), 0..200)) {
         laws::hpack(&wire);
         laws::frames(&wire);
+        laws::connection(&wire);
     }
 
     #[test]
@@ -197,17 +198,53 @@ proptest! {
     }
 }
 
+type Law = fn(&[u8]);
+
+const TARGETS: [(&str, Law); 3] = [
+    ("hpack", laws::hpack),
+    ("frames", laws::frames),
+    ("connection", laws::connection),
+];
+
+/// The files of a fuzzer's corpus, in the order of their names.
+fn corpus_of(name: &str) -> Vec<Vec<u8>> {
+    let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{folder} is empty");
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
 #[test]
 fn corpus() {
-    type Law = fn(&[u8]);
-    let law: [(&str, Law); 2] = [("hpack", laws::hpack), ("frames", laws::frames)];
-    for (name, law) in law {
-        let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
-        let mut files = 0;
-        for file in std::fs::read_dir(&folder).unwrap() {
-            law(&std::fs::read(file.unwrap().path()).unwrap());
-            files += 1;
+    for (name, law) in TARGETS {
+        for (n, wire) in corpus_of(name).iter().enumerate() {
+            println!("{name}, file {n}");
+            law(wire);
         }
-        assert!(files > 0, "{folder} is empty");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any file of the corpus, with a change here and there, and cut off.
+    #[test]
+    fn changed_corpus(file in any::<prop::sample::Index>(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut in any::<prop::sample::Index>()) {
+        for (name, law) in TARGETS {
+            let files = corpus_of(name);
+            let mut wire = file.get(&files).clone();
+            for (at, byte) in &changes {
+                if !wire.is_empty() {
+                    let at = at.index(wire.len());
+                    wire[at] = *byte;
+                }
+            }
+            law(&wire);
+            law(&wire[..cut.index(wire.len() + 1)]);
+        }
     }
 }

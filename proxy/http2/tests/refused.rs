@@ -883,6 +883,31 @@ fn a_smaller_window_holds_when_it_is_acknowledged() {
     assert!(matches!(&over[..], [Event::Reset { .. }]), "{over:?}");
 }
 
+/// What was sent and released before the smaller window held counts for it: a peer that has used all of it, and more, may go on.
+#[test]
+fn a_smaller_window_opens_again() {
+    let mut server = Connection::server(Config {
+        stream_window: 10,
+        ..config()
+    });
+    let body = frame(DATA, 0, 1, &[0; 16_000]);
+    feed(&mut server, &[PREFACE, &settings(&[]), &post(1), &body].concat(), 99);
+    server.release(1, 16_000);
+    let window = |server: &mut Connection| {
+        let said = frames(&drain(server));
+        let of_stream = said
+            .iter()
+            .filter(|frame| frame.kind == WINDOW_UPDATE && frame.stream == 1);
+        of_stream.map(|frame| frame.number(0)).sum::<u32>()
+    };
+    assert_eq!(window(&mut server), 0);
+    feed(&mut server, &frame(SETTINGS, ACK, 0, b""), 99);
+    assert_eq!(window(&mut server), 16_000);
+    assert_eq!(feed(&mut server, &frame(DATA, 0, 1, &[0; 10]), 99).0.len(), 1);
+    let over = feed(&mut server, &frame(DATA, 0, 1, b"x"), 99).0;
+    assert!(matches!(&over[..], [Event::Reset { .. }]), "{over:?}");
+}
+
 /// However many streams we reset, an honest peer that did not know yet is none who errs.
 #[test]
 fn many_resets_of_ours() {
@@ -1009,6 +1034,22 @@ fn a_graceful_end_of_a_server() {
     assert!(!server.is_done());
     drain(&mut server);
     assert!(server.is_done());
+}
+
+/// The last stream that GOAWAY names never goes up (RFC 9113 §6.8), also where streams were refused since.
+#[test]
+fn an_end_after_a_graceful_one() {
+    let mut server = begin(true);
+    feed(&mut server, &post(1), 99);
+    server.shut_down();
+    let pong = frame(PING, ACK, 0, b"shutdown");
+    feed(&mut server, &[pong, post(3), post(5)].concat(), 99);
+    drain(&mut server);
+    let error = feed(&mut server, &frame(DATA, 0, 0, b""), 99).1;
+    assert_eq!(error.map(|error| error.reason), Some(Reason::PROTOCOL_ERROR));
+    let said = frames(&drain(&mut server));
+    let [goaway] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((goaway.kind, goaway.number(0)), (GOAWAY, 1));
 }
 
 #[test]

@@ -188,7 +188,9 @@ impl Connection {
         self.streams.clear();
         self.events.clear();
         self.block = None;
-        frame::put_go_away(&mut self.output.joined, self.last_peer, reason);
+        // What was said of it before must not be taken back: streams above were refused (RFC 9113 §6.8).
+        let last = self.leaving.last().unwrap_or(self.last_peer);
+        frame::put_go_away(&mut self.output.joined, last, reason);
     }
 
     /// Ends the connection when its streams have ended. A client begins no more. A server still takes what the client may have sent before

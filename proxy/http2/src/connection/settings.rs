@@ -1,5 +1,7 @@
 //! Settings, ours and the peer's: what they do to windows and limits (RFC 9113 §6.5).
 
+use super::streams::Half;
+use super::windows::released;
 use super::{Connection, Event, MAX_WINDOW, Phase, Role};
 use crate::frame::{self, Settings};
 use crate::{Error, Reason};
@@ -88,13 +90,22 @@ impl Connection {
         Ok(())
     }
 
-    /// From here on the peer holds to our settings: to a smaller window than it could use until now.
+    /// From here on the peer holds to our settings: to a smaller window than it could use until now. What was released of the larger one is
+    /// much of the smaller one: the peer is told, since it may have nothing left to send that would be released later.
     fn acknowledged(&mut self) {
-        let less = i64::from(self.own_window) - i64::from(self.config.stream_window);
-        self.own_window = self.config.stream_window;
-        if less > 0 {
-            for stream in self.streams.iter_mut() {
-                stream.receive_window -= less;
+        let window = self.config.stream_window;
+        let less = i64::from(self.own_window) - i64::from(window);
+        self.own_window = window;
+        if less <= 0 {
+            return;
+        }
+        for stream in self.streams.iter_mut() {
+            stream.receive_window -= less;
+            if stream.receiving != Half::Done {
+                let increment = released(&mut stream.released, 0, &mut stream.receive_window, window);
+                if increment > 0 {
+                    frame::put_window_update(&mut self.output.joined, stream.id, increment);
+                }
             }
         }
     }

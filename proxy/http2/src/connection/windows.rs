@@ -112,7 +112,7 @@ impl Connection {
 }
 
 /// Counts bytes that were released, never more than are out; by how much the window is to grow now.
-fn released(count: &mut u32, bytes: u32, receive_window: &mut i64, window: u32) -> u32 {
+pub(super) fn released(count: &mut u32, bytes: u32, receive_window: &mut i64, window: u32) -> u32 {
     let out = i64::from(window) - *receive_window - i64::from(*count);
     let bytes = u32::try_from(out.clamp(0, i64::from(bytes))).unwrap_or(0);
     *count += bytes;

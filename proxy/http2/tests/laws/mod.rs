@@ -2,10 +2,18 @@
 //! the other tests.
 #![allow(dead_code, reason = "each test and fuzzer uses some")]
 
+mod audit;
 pub(crate) mod build;
+mod connection;
 pub(crate) mod huffman;
+mod mirror;
 pub(crate) mod model;
+mod owner;
+mod script;
 pub(crate) mod text;
+
+#[allow(unused_imports, reason = "each test and fuzzer uses some")]
+pub(crate) use connection::connection;
 
 use bytes::{Bytes, BytesMut};
 use tenbin_http2::Reason;
