@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};
 use tenbin_http2::{Connection, Event, Reason, Refused};
 
+use super::queue::Queue;
 use super::stream::{Receiver, Sender};
 
 /// Pieces of a body that wait are joined up to so many bytes.
@@ -58,8 +59,8 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct Slot {
     /// Of a stream that we opened.
-    pub(super) heads: VecDeque<Response<()>>,
-    pub(super) data: VecDeque<Bytes>,
+    pub(super) heads: Queue<Response<()>>,
+    pub(super) data: Queue<Bytes>,
     pub(super) trailers: Option<HeaderMap>,
     /// Whether nothing more comes, or goes.
     pub(super) received: bool,
@@ -228,7 +229,7 @@ impl Inner {
             Event::Data { stream, data, end } => self.tell(stream, end, |slot| slot.put(data)),
             Event::Response { stream, head, end } => self.tell(stream, end, |slot| {
                 if slot.heads.len() < HEADS {
-                    slot.heads.push_back(head);
+                    slot.heads.push(head);
                 }
             }),
             Event::Trailers { stream, trailers } => self.tell(stream, true, |slot| slot.trailers = Some(trailers)),
@@ -318,7 +319,7 @@ impl Slot {
         if data.is_empty() {
             return;
         }
-        match self.data.pop_back() {
+        match self.data.pop_last() {
             Some(last) if last.len() + data.len() <= JOINED => {
                 let mut joined = last.try_into_mut().unwrap_or_else(|last| {
                     let mut joined = BytesMut::with_capacity(JOINED);
@@ -326,11 +327,13 @@ impl Slot {
                     joined
                 });
                 joined.extend_from_slice(&data);
-                self.data.push_back(joined.freeze());
+                self.data.push(joined.freeze());
             }
             last => {
-                self.data.extend(last);
-                self.data.push_back(data);
+                if let Some(last) = last {
+                    self.data.push(last);
+                }
+                self.data.push(data);
             }
         }
     }

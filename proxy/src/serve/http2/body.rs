@@ -96,7 +96,9 @@ impl Sending<'_> {
                 Err(frame) => {
                     if let Ok(mut trailers) = frame.into_trailers() {
                         strip(&mut trailers);
-                        return Poll::Ready(self.stream.trailers(&trailers).map_err(|_| Stop::Gone));
+                        let sent = self.stream.trailers(&trailers);
+                        tenbin_http1::recycle(trailers);
+                        return Poll::Ready(sent.map_err(|_| Stop::Gone));
                     }
                 }
             }

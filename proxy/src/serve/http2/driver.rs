@@ -160,9 +160,10 @@ impl Driver<'_> {
     fn begin(&self, request: Request<()>, sender: Sender, receiver: Receiver) {
         let (connection, streams) = (Rc::clone(self.connection), Rc::clone(&self.streams));
         let unanswered = self.streams.begin();
-        tokio::task::spawn_local(stream::serve(
+        // Boxed, as tasks move what they are made of several times.
+        tokio::task::spawn_local(Box::pin(stream::serve(
             connection, streams, unanswered, request, sender, receiver,
-        ));
+        )));
     }
 
     /// Refuses a request whose head is too large.

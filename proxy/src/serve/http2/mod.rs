@@ -36,7 +36,7 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use self::driver::{End, drive};
-use self::form::strip;
+pub(super) use self::form::strip;
 pub(super) use self::notices::Notices;
 use self::streams::Streams;
 use self::wire::Wire;
@@ -80,7 +80,10 @@ const CONFIG: Config = Config {
 /// Serves a connection until it ends.
 pub(super) async fn serve(connection: &Rc<Connection>, io: Counted) {
     let streams = Rc::new(Streams::new(connection.worker.clock));
-    let shared = Shared::new(tenbin_http2::Connection::server(CONFIG), false);
+    let shared = Shared::new(
+        tenbin_http2::Connection::server(CONFIG).with_maps(tenbin_http1::fresh),
+        false,
+    );
     let mut link = Link::new(Wire::new(io, Rc::clone(&streams)), shared);
     let ended = match open(connection, &mut link).await {
         Some(None) => drive(connection, &mut link, streams).await,

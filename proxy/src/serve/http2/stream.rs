@@ -109,7 +109,9 @@ async fn send(
     let is_whole = body.is_end_stream();
     let length = body.size_hint().exact().filter(|_| !has_none && !is_whole);
     finish(&mut head, length, || connection.worker.dates.now());
-    match sender.respond(&head, is_whole) {
+    let sent = sender.respond(&head, is_whole);
+    tenbin_http1::recycle(head.into_parts().0.headers);
+    match sent {
         Ok(()) if is_whole => {}
         Ok(()) => body::send(sender, body, has_none, streams, connection.worker.clock).await,
         Err(_) => body.fail(Failure::ClientGone),
