@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::date::Dates;
 use super::http1::Desks;
+use super::http2::Clerks;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -24,7 +25,7 @@ use crate::spans::Spans;
 use crate::state::State;
 use crate::upstream::Pool;
 
-/// How often idle connections and free desks are looked through.
+/// How often idle connections, free desks and clerks are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How many of the first bytes of a connection are read to find out what is spoken.
@@ -66,6 +67,8 @@ pub struct WorkerContext {
     pub(super) closing: Notify,
     /// Where requests over HTTP/1 are served.
     pub(super) desks: Desks,
+    /// Who serves streams of HTTP/2.
+    pub(super) clerks: Clerks,
 }
 
 /// Starts a worker's thread. It ends when the process's life does.
@@ -102,6 +105,7 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
         desks: Desks::default(),
+        clerks: Clerks::default(),
     });
     for (index, socket) in worker.sockets.into_iter().enumerate() {
         let socket = TcpListener::from_std(socket)?;
@@ -114,6 +118,7 @@ pub async fn run(worker: Worker) -> io::Result<()> {
             _ = sweep.tick() => {
                 context.pool.sweep(context.clock.now());
                 context.desks.sweep();
+                context.clerks.sweep();
             }
             changed = stage.changed() => {
                 if changed.is_err() || *stage.borrow_and_update() == Stage::Stopped {

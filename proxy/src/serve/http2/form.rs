@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, DATE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, DATE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
 use tenbin_http2::Protocol;
@@ -18,14 +18,23 @@ const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-
 fn is_of_connection(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection" | "te" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection"
+        "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection"
     )
 }
 
-/// Removes what no message of HTTP/2 may have.
-pub(in crate::serve) fn strip(headers: &mut HeaderMap) {
+/// Removes what no response of HTTP/2 may have, nor its trailers.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    remove(headers, |name| is_of_connection(name) || *name == TE);
+}
+
+/// Removes what no request of HTTP/2 may have; TE may stay, if it asks for trailers.
+pub(in crate::serve) fn strip_request(headers: &mut HeaderMap) {
+    remove(headers, is_of_connection);
+}
+
+fn remove(headers: &mut HeaderMap, is_bad: impl Fn(&HeaderName) -> bool) {
     // There is hardly ever any: one look at each name costs less than a search for each that may be there.
-    while let Some(name) = headers.keys().find(|name| is_of_connection(name)).cloned() {
+    while let Some(name) = headers.keys().find(|name| is_bad(name)).cloned() {
         headers.remove(name);
     }
 }

@@ -17,6 +17,7 @@
 //! `tenbin_http2` bounds CONTINUATION; nothing is read while too much waits to be written (`crate::http2`).
 
 mod body;
+mod clerks;
 mod driver;
 mod form;
 mod notices;
@@ -36,7 +37,9 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use self::driver::{End, drive};
-pub(super) use self::form::strip;
+pub(super) use self::clerks::Clerks;
+use self::form::strip;
+pub(super) use self::form::strip_request;
 pub(super) use self::notices::Notices;
 use self::streams::Streams;
 use self::wire::Wire;

@@ -104,7 +104,7 @@ impl Streams {
         self.tally.borrow_mut().request();
         Unanswered {
             streams: Rc::clone(self),
-            began: self.clock.now(),
+            began: self.heard(),
             answered: false,
         }
     }
