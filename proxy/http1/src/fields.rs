@@ -11,7 +11,7 @@ use crate::{Malformed, start, token};
 const SPARE: usize = 8;
 
 /// The most maps that a thread keeps for later heads.
-const KEPT: usize = 128;
+const KEPT: usize = 256;
 /// The most headers that a kept map has room for.
 const KEPT_ROOM: usize = 64;
 
@@ -26,7 +26,7 @@ pub fn fresh() -> HeaderMap {
     SPENT.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-/// Keeps the memory of headers that were read, and that nobody needs any more, for those that this thread reads next: of up to 128 maps.
+/// Keeps the memory of headers that were read, and that nobody needs any more, for those that this thread reads next: of up to 256 maps.
 pub fn recycle(mut headers: HeaderMap) {
     if (1..=KEPT_ROOM).contains(&headers.capacity()) {
         headers.clear();

@@ -130,27 +130,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
     /// # Errors
     /// The peer broke the rules: the connection is over, and its end waits to be written.
     pub(crate) fn next(&mut self) -> Result<Option<Came>, Error> {
-        loop {
-            let event = self.shared.with(|inner| inner.http.next(&mut self.input))?;
-            let came = match event {
-                None => return Ok(None),
-                Some(Event::Request { stream, head, end }) => {
-                    let (sender, receiver) = self.shared.handles(stream, end, false);
-                    Came::Request(head, sender, receiver)
-                }
-                Some(Event::TooLarge { stream, end, .. }) => Came::TooLarge(self.shared.handles(stream, end, false).0),
-                Some(Event::Settings) => Came::Settings,
-                Some(event @ Event::GoAway { .. }) => {
-                    self.shared.with(|inner| inner.take(event));
-                    Came::GoAway
-                }
-                Some(event) => {
-                    self.shared.with(|inner| inner.take(event));
-                    continue;
-                }
-            };
-            return Ok(Some(came));
-        }
+        let Link { shared, input, .. } = self;
+        Ok(match shared.with(|inner| inner.next(input))? {
+            Some(Event::Request { stream, head, end }) => {
+                let (sender, receiver) = shared.handles(stream, end, false);
+                Some(Came::Request(head, sender, receiver))
+            }
+            Some(Event::TooLarge { stream, end, .. }) => Some(Came::TooLarge(shared.handles(stream, end, false).0)),
+            Some(Event::Settings) => Some(Came::Settings),
+            // What is left is GOAWAY.
+            Some(event) => {
+                shared.with(|inner| inner.take(event));
+                Some(Came::GoAway)
+            }
+            None => None,
+        })
     }
 
     /// Whether something is to be written.

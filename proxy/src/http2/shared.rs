@@ -10,7 +10,7 @@ use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};
-use tenbin_http2::{Connection, Event, Reason, Refused};
+use tenbin_http2::{Connection, Error, Event, Reason, Refused};
 
 use super::queue::Queue;
 use super::stream::{Receiver, Sender};
@@ -218,6 +218,19 @@ impl Inner {
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.blocked = false;
                 slot.wake();
+            }
+        }
+    }
+
+    /// Takes in what of `input` is for streams that are there, and gives the next that is not.
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Error> {
+        loop {
+            match self.http.next(input)? {
+                None => return Ok(None),
+                Some(
+                    event @ (Event::Request { .. } | Event::TooLarge { .. } | Event::Settings | Event::GoAway { .. }),
+                ) => return Ok(Some(event)),
+                Some(event) => self.take(event),
             }
         }
     }

@@ -1,5 +1,6 @@
-//! HTTP/2 with clients: its limits, and what serves a connection: its `driver` takes its streams (`stream`) and ends it when its time
-//! is over, when it must go, when nobody is there any more (`ping`), or when it is too much (`streams`). What a request means is not its business.
+//! HTTP/2 with clients: its limits, and what serves a connection: its `driver` takes its streams (`stream`, each served by a task that the
+//! worker keeps for the next ones, `clerks`) and ends it when its time is over, when it must go, when nobody is there any more (`ping`), or
+//! when it is too much (`streams`). What a request means is not its business.
 //!
 //! | what | limit |
 //! |---|---|
@@ -36,8 +37,8 @@ use tenbin_http2::{Config, Reason};
 use tokio::time::sleep_until;
 use tracing::debug;
 
-use self::driver::{End, drive};
 pub(super) use self::clerks::Clerks;
+use self::driver::{End, drive};
 use self::form::strip;
 pub(super) use self::form::strip_request;
 pub(super) use self::notices::Notices;
