@@ -12,7 +12,7 @@ use crate::{Malformed, start, token};
 const SPARE: usize = 8;
 
 /// The most maps that a thread keeps for later heads.
-const KEPT: usize = 32;
+const KEPT: usize = 256;
 /// The most headers that a kept map has room for.
 const KEPT_ROOM: usize = 64;
 
@@ -21,7 +21,13 @@ thread_local! {
     static SPENT: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps the memory of headers that were read, and that nobody needs any more, for those that this thread reads next: of up to 32 maps.
+/// An empty map for headers that are about to be read: with the memory of one that was recycled, if there is any.
+#[must_use]
+pub fn fresh() -> HeaderMap {
+    SPENT.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Keeps the memory of headers that were read, and that nobody needs any more, for those that this thread reads next: of up to 256 maps.
 pub fn recycle(mut headers: HeaderMap) {
     if (1..=KEPT_ROOM).contains(&headers.capacity()) {
         headers.clear();
@@ -36,7 +42,7 @@ pub fn recycle(mut headers: HeaderMap) {
 /// Reads the lines of `section` from `at` up to the empty one; it is known that all of them end in CR LF, and that `count`
 /// lines and an empty one are there. Values share the bytes of `section`.
 pub(crate) fn read(section: &Bytes, at: usize, count: usize) -> Result<(HeaderMap, Named), Malformed> {
-    let mut headers = SPENT.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let mut headers = fresh();
     headers
         .try_reserve(count.saturating_add(SPARE))
         .map_err(|_| Malformed::TooManyHeaders)?;

@@ -18,7 +18,7 @@ mod trailers;
 mod write;
 
 pub use body::{BodyReader, Piece};
-pub use fields::recycle;
+pub use fields::{fresh, recycle};
 pub use head::{HeadReader, RequestHead, ResponseHead};
 pub use malformed::Malformed;
 pub use write::{

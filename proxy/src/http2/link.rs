@@ -11,15 +11,13 @@ use tenbin_http2::{Error, Event};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::shared::Shared;
+use super::shared::{Shared, Taken};
 use super::stream::{Receiver, Sender};
 
 /// The most slices that are written at once.
 const SLICES: usize = 16;
 /// How much is read at a time where much comes.
 const MUCH: usize = 64 << 10;
-/// How much that goes to streams is taken at a time.
-const ENOUGH: usize = 32;
 /// Nothing is read while so many bytes wait to be written: whoever does not read is not answered for ever.
 const FULL: usize = 256 << 10;
 
@@ -139,28 +137,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
     /// # Errors
     /// The peer broke the rules: the connection is over, and its end waits to be written.
     pub(crate) fn next(&mut self) -> Result<Option<Came>, Error> {
-        for _ in 0..ENOUGH {
-            let event = self.shared.with(|inner| inner.http.next(&mut self.input))?;
-            let came = match event {
-                None => return Ok(None),
-                Some(Event::Request { stream, head, end }) => {
-                    let (sender, receiver) = self.shared.handles(stream, end, false);
-                    Came::Request(head, sender, receiver)
-                }
-                Some(Event::TooLarge { stream, end, .. }) => Came::TooLarge(self.shared.handles(stream, end, false).0),
-                Some(Event::Settings) => Came::Settings,
-                Some(event @ Event::GoAway { .. }) => {
-                    self.shared.with(|inner| inner.take(event));
-                    Came::GoAway
-                }
-                Some(event) => {
-                    self.shared.with(|inner| inner.take(event));
-                    continue;
-                }
-            };
-            return Ok(Some(came));
-        }
-        Ok(Some(Came::Enough))
+        let Link { shared, input, .. } = self;
+        Ok(match shared.with(|inner| inner.next(input))? {
+            Taken::All => None,
+            Taken::Enough => Some(Came::Enough),
+            Taken::Until(Event::Request { stream, head, end }) => {
+                let (sender, receiver) = shared.handles(stream, end, false);
+                Some(Came::Request(head, sender, receiver))
+            }
+            Taken::Until(Event::TooLarge { stream, end, .. }) => {
+                Some(Came::TooLarge(shared.handles(stream, end, false).0))
+            }
+            Taken::Until(Event::Settings) => Some(Came::Settings),
+            // What is left is GOAWAY.
+            Taken::Until(event) => {
+                shared.with(|inner| inner.take(event));
+                Some(Came::GoAway)
+            }
+        })
     }
 
     /// Whether something is to be written.

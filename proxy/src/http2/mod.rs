@@ -3,6 +3,7 @@
 //! (`tally`). What a message means is not its business. All of it stays on one worker.
 
 mod link;
+mod queue;
 mod shared;
 mod stream;
 mod tally;

@@ -10,8 +10,9 @@ use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response};
-use tenbin_http2::{Connection, Event, Reason, Refused};
+use tenbin_http2::{Connection, Error, Event, Reason, Refused};
 
+use super::queue::Queue;
 use super::stream::{Receiver, Sender};
 
 /// Pieces of a body that wait are joined up to so many bytes.
@@ -22,6 +23,19 @@ const HEADS: usize = 17;
 const RESPONSE: u32 = 48;
 /// What one that is informational earns, for as long as any may wait: what it costs.
 const INTERIM: u32 = 16;
+
+/// How much for streams is taken at a time.
+const ENOUGH: usize = 32;
+
+/// How far what was read was taken in.
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is made, never kept")]
+pub(super) enum Taken {
+    All,
+    /// Others should have their turn before more is.
+    Enough,
+    /// This is for no stream that is there.
+    Until(Event),
+}
 
 /// Why a stream is over before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +72,8 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct Slot {
     /// Of a stream that we opened.
-    pub(super) heads: VecDeque<Response<()>>,
-    pub(super) data: VecDeque<Bytes>,
+    pub(super) heads: Queue<Response<()>>,
+    pub(super) data: Queue<Bytes>,
     pub(super) trailers: Option<HeaderMap>,
     /// Whether nothing more comes, or goes.
     pub(super) received: bool,
@@ -221,6 +235,20 @@ impl Inner {
         }
     }
 
+    /// Takes in what of `input` is for streams that are there, until something is not.
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Taken, Error> {
+        for _ in 0..ENOUGH {
+            match self.http.next(input)? {
+                None => return Ok(Taken::All),
+                Some(
+                    event @ (Event::Request { .. } | Event::TooLarge { .. } | Event::Settings | Event::GoAway { .. }),
+                ) => return Ok(Taken::Until(event)),
+                Some(event) => self.take(event),
+            }
+        }
+        Ok(Taken::Enough)
+    }
+
     /// Takes in what came for a stream that is there.
     pub(super) fn take(&mut self, event: Event) {
         self.earned = self.earned.saturating_add(self.worth(&event));
@@ -228,7 +256,7 @@ impl Inner {
             Event::Data { stream, data, end } => self.tell(stream, end, |slot| slot.put(data)),
             Event::Response { stream, head, end } => self.tell(stream, end, |slot| {
                 if slot.heads.len() < HEADS {
-                    slot.heads.push_back(head);
+                    slot.heads.push(head);
                 }
             }),
             Event::Trailers { stream, trailers } => self.tell(stream, true, |slot| slot.trailers = Some(trailers)),
@@ -318,7 +346,7 @@ impl Slot {
         if data.is_empty() {
             return;
         }
-        match self.data.pop_back() {
+        match self.data.pop_last() {
             Some(last) if last.len() + data.len() <= JOINED => {
                 let mut joined = last.try_into_mut().unwrap_or_else(|last| {
                     let mut joined = BytesMut::with_capacity(JOINED);
@@ -326,11 +354,13 @@ impl Slot {
                     joined
                 });
                 joined.extend_from_slice(&data);
-                self.data.push_back(joined.freeze());
+                self.data.push(joined.freeze());
             }
             last => {
-                self.data.extend(last);
-                self.data.push_back(data);
+                if let Some(last) = last {
+                    self.data.push(last);
+                }
+                self.data.push(data);
             }
         }
     }

@@ -163,7 +163,7 @@ impl Receiver {
             let Some(slot) = inner.slot(self.id) else {
                 return Poll::Ready(Err(Lost::Connection));
             };
-            if let Some(head) = slot.heads.pop_front() {
+            if let Some(head) = slot.heads.pop() {
                 return Poll::Ready(Ok(head));
             }
             match slot.lost {
@@ -193,7 +193,7 @@ impl Receiver {
             let Some(slot) = inner.slot(self.id) else {
                 return Poll::Ready(Some(Err(Lost::Connection)));
             };
-            if let Some(data) = slot.data.pop_front() {
+            if let Some(data) = slot.data.pop() {
                 inner.release(self.id, data.len());
                 inner.wake_driver();
                 return Poll::Ready(Some(Ok(Frame::data(data))));

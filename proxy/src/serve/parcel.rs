@@ -3,21 +3,15 @@
 
 use std::rc::Rc;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Request};
 use http_body::Body;
 
+use super::http2::strip_request;
 use super::upload::{RequestBody, Upload};
 use crate::state::{Endpoint, EndpointTls};
-
-const PROXY_HEADERS: [HeaderName; 2] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
 
 /// A request, in the form of the version of HTTP that it was sent in last.
 #[derive(Debug)]
@@ -134,15 +128,12 @@ impl Drop for Parcel {
 /// What is said in frames is not said in headers (RFC 9113 §8.2.2), but for how much there is to come. Gives Host, which is said elsewhere.
 fn to_http2(head: &mut Parts, body: &RequestBody, takes_trailers: bool) -> HeaderValue {
     let headers = &mut head.headers;
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE]
-        .into_iter()
-        .chain(PROXY_HEADERS)
-    {
-        headers.remove(name);
-    }
-    headers.remove(TE);
-    if takes_trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+    strip_request(headers);
+    // Usually it says so already.
+    match (headers.contains_key(TE), takes_trailers) {
+        (false, true) => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
+        (true, false) => drop(headers.remove(TE)),
+        (true, true) | (false, false) => {}
     }
     if !headers.contains_key(CONTENT_LENGTH)
         && let Some(length) = body.size_hint().exact()

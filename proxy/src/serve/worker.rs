@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::alarm::Alarms;
 use super::date::Dates;
 use super::http1::Desks;
+use super::http2::Clerks;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -25,7 +26,7 @@ use crate::spans::Spans;
 use crate::state::State;
 use crate::upstream::Pool;
 
-/// How often idle connections and free desks are looked through.
+/// How often idle connections, free desks and clerks are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How many of the first bytes of a connection are read to find out what is spoken.
@@ -69,6 +70,8 @@ pub struct WorkerContext {
     pub(super) desks: Desks,
     /// What wakes requests whose time may be over.
     pub(super) alarms: Alarms,
+    /// Who serves streams of HTTP/2.
+    pub(super) clerks: Clerks,
 }
 
 /// Starts a worker's thread. It ends when the process's life does.
@@ -106,6 +109,7 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         closing: Notify::new(),
         desks: Desks::default(),
         alarms: Alarms::default(),
+        clerks: Clerks::default(),
     });
     for (index, socket) in worker.sockets.into_iter().enumerate() {
         let socket = TcpListener::from_std(socket)?;
@@ -118,6 +122,7 @@ pub async fn run(worker: Worker) -> io::Result<()> {
             _ = sweep.tick() => {
                 context.pool.sweep(context.clock.now());
                 context.desks.sweep();
+                context.clerks.sweep();
             }
             changed = stage.changed() => {
                 if changed.is_err() || *stage.borrow_and_update() == Stage::Stopped {

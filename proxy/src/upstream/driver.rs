@@ -67,7 +67,10 @@ pub(super) enum Unanswered {
 
 /// Speaks HTTP/2 over a connection that was just opened. Ready when the endpoint has said what it takes.
 pub(super) async fn establish(socket: Socket, scratch: &Scratch) -> Result<Link<Socket>, Unanswered> {
-    let mut link = Link::new(socket, Shared::new(Connection::client(CONFIG), true));
+    let mut link = Link::new(
+        socket,
+        Shared::new(Connection::client(CONFIG).with_maps(tenbin_http1::fresh), true),
+    );
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(written) = link.poll_write(cx) {

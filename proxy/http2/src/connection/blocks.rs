@@ -84,7 +84,7 @@ impl Connection {
             headers: self.config.headers,
         };
         let is_wanted = !matches!(purpose, Purpose::AfterEnd | Purpose::Nothing);
-        let mut fields = Fields::default();
+        let mut fields = Fields::new((self.fresh)());
         self.decoder
             .decode(block, &mut |field, size| is_wanted && fields.add(field, size, limits))?;
         if depends_on == Some(id) && is_wanted {

@@ -41,6 +41,14 @@ pub(super) struct Limits {
 }
 
 impl Fields {
+    /// None yet; headers are to be put in `headers`, which is empty.
+    pub(super) fn new(headers: HeaderMap) -> Self {
+        Fields {
+            headers,
+            ..Fields::default()
+        }
+    }
+
     /// Adds a field of that size; whether more are wanted.
     pub(super) fn add(&mut self, field: Field, size: usize, limits: Limits) -> bool {
         self.size = self.size.saturating_add(size);

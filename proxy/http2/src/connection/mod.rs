@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
+use http::HeaderMap;
+
 use crate::frame;
 use crate::hpack::Decoder;
 use blocks::Block;
@@ -118,6 +120,8 @@ pub struct Connection {
     resets: u32,
     /// Bytes of answers that may wait in the output.
     answers: usize,
+    /// Where maps for fields come from.
+    fresh: fn() -> HeaderMap,
 }
 
 impl Connection {
@@ -165,6 +169,7 @@ impl Connection {
             cost: 0,
             resets: 0,
             answers: 0,
+            fresh: HeaderMap::new,
             config,
         };
         if role == Role::Client {
@@ -172,6 +177,14 @@ impl Connection {
         }
         connection.put_settings();
         connection
+    }
+
+    /// Has the maps of heads and trailers come from `fresh`, which gives empty ones, perhaps with the memory of others that are not needed
+    /// any more. They are new otherwise.
+    #[must_use]
+    pub fn with_maps(mut self, fresh: fn() -> HeaderMap) -> Connection {
+        self.fresh = fresh;
+        self
     }
 
     /// A stream of which nothing is known yet.

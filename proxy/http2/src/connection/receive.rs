@@ -46,12 +46,13 @@ impl Connection {
                 Ok(Some(frame)) => self.take(frame),
                 Err(wrong) => self.take_wrong(wrong),
             };
-            let taken = match taken {
-                Ok(event) => Ok(event),
+            let failed = match taken {
+                Ok(None) => continue,
+                Ok(event) => return Ok(event),
                 Err(Wrong::Stream { stream, error }) => self.fail_stream(stream, error),
                 Err(Wrong::Connection(error)) => Err(error),
             };
-            match taken {
+            match failed {
                 Ok(None) => {}
                 Ok(event) => return Ok(event),
                 Err(error) => return Err(self.fail(error)),

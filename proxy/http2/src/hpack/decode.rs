@@ -65,7 +65,7 @@ impl Decoder {
     /// # Errors
     /// COMPRESSION_ERROR: the block cannot be decoded, and the table is lost with it; the connection must end. ENHANCE_YOUR_CALM: it refers
     /// to too much.
-    pub fn decode(&mut self, block: &Bytes, field: &mut dyn FnMut(Field, usize) -> bool) -> Result<(), Error> {
+    pub fn decode(&mut self, block: &Bytes, field: &mut impl FnMut(Field, usize) -> bool) -> Result<(), Error> {
         let mut input = Input { rest: block };
         let (mut begun, mut wanted) = (false, true);
         let mut by_reference = 0_usize;
@@ -132,7 +132,7 @@ impl Decoder {
         input: &mut Input<'_>,
         literal: Literal,
         wanted: &mut bool,
-        field: &mut dyn FnMut(Field, usize) -> bool,
+        field: &mut impl FnMut(Field, usize) -> bool,
     ) -> Result<(), Error> {
         let index = input.integer(if literal == Literal::Indexed { 0x3f } else { 0x0f })?;
         if literal != Literal::Indexed && !*wanted {

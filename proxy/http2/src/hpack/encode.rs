@@ -75,12 +75,13 @@ pub fn put_status(out: &mut BytesMut, status: StatusCode) {
 /// marked as sensitive.
 #[inline]
 pub fn put_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
+    let name = name.as_str().as_bytes();
     let index = known::index(name);
     let secret = value.is_sensitive() || index.is_some_and(|index| SECRET.contains(&index));
     let kind = if secret { NEVER_INDEXED } else { PLAIN };
     match index {
         Some(index) => put_indexed_name(out, kind, index, value.as_bytes()),
-        None => put_name(out, kind, name.as_str().as_bytes(), value.as_bytes()),
+        None => put_name(out, kind, name, value.as_bytes()),
     }
 }
 
@@ -88,45 +89,37 @@ pub fn put_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
 #[inline]
 fn put_indexed_name(out: &mut BytesMut, kind: u8, index: u8, value: &[u8]) {
     out.reserve(FRAMING + value.len());
-    match (index, u8::try_from(value.len())) {
-        (..15, Ok(length @ ..127)) => out.extend_from_slice(&[kind | index, length]),
-        (15.., Ok(length @ ..127)) => out.extend_from_slice(&[kind | 15, index - 15, length]),
-        _ => {
-            put_integer(out, kind, 15, usize::from(index));
-            put_integer(out, 0, 127, value.len());
-        }
+    match index {
+        ..15 => out.extend_from_slice(&[kind | index]),
+        // No index of the static table takes more than two bytes.
+        15.. => out.extend_from_slice(&[kind | 15, index - 15]),
     }
-    out.extend_from_slice(value);
+    put_string(out, value);
 }
 
 /// Writes a literal field with its name.
 #[inline]
 fn put_name(out: &mut BytesMut, kind: u8, name: &[u8], value: &[u8]) {
     out.reserve(FRAMING + name.len() + value.len());
-    match u8::try_from(name.len()) {
-        Ok(length @ ..127) => out.extend_from_slice(&[kind, length]),
-        _ => {
-            out.extend_from_slice(&[kind]);
-            put_integer(out, 0, 127, name.len());
-        }
-    }
-    out.extend_from_slice(name);
-    put_integer(out, 0, 127, value.len());
-    out.extend_from_slice(value);
+    out.extend_from_slice(&[kind]);
+    put_string(out, name);
+    put_string(out, value);
 }
 
-/// Writes an integer whose first bits are those of `mask`, after those of `kind` (RFC 7541 §5.1).
+/// Writes a string as it is (RFC 7541 §5.2).
 #[inline]
-fn put_integer(out: &mut BytesMut, kind: u8, mask: u8, value: usize) {
-    match u8::try_from(value) {
-        Ok(value) if value < mask => out.extend_from_slice(&[kind | value]),
+fn put_string(out: &mut BytesMut, text: &[u8]) {
+    match u8::try_from(text.len()) {
+        Ok(length @ ..127) => out.extend_from_slice(&[length]),
         _ => {
-            out.extend_from_slice(&[kind | mask]);
-            put_rest_of_integer(out, value.saturating_sub(usize::from(mask)));
+            out.extend_from_slice(&[127]);
+            put_rest_of_integer(out, text.len().saturating_sub(127));
         }
     }
+    out.extend_from_slice(text);
 }
 
+/// Writes what of an integer does not fit its first byte (RFC 7541 §5.1).
 fn put_rest_of_integer(out: &mut BytesMut, mut rest: usize) {
     loop {
         let [low, ..] = rest.to_le_bytes();

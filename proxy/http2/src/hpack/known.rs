@@ -219,8 +219,8 @@ pub(super) fn name(name: &[u8]) -> Option<HeaderName> {
 
 /// The static table's index of a header's name, if it has one; the first, where it has several.
 #[inline]
-pub(super) fn index(name: &HeaderName) -> Option<u8> {
-    let index = find(name.as_str().as_bytes())? + PSEUDO + 1;
+pub(super) fn index(name: &[u8]) -> Option<u8> {
+    let index = find(name)? + PSEUDO + 1;
     if index <= STATIC {
         u8::try_from(index).ok()
     } else {

@@ -18,12 +18,12 @@ use crate::serve::body::{ResponseBody, Stall};
 use crate::serve::error::Failure;
 
 /// Sends a body to its end, or as far as the client lets it. Where the response `has_none`, what comes of it is left out.
-pub(super) async fn send(stream: &Sender, mut body: ResponseBody, has_none: bool, streams: &Streams, clock: Clock) {
+pub(super) async fn send(stream: &Sender, body: &mut ResponseBody, has_none: bool, streams: &Streams, clock: Clock) {
     let idle = body.idle();
     streams.responds(idle);
     let mut sending = Sending {
         stream,
-        body: &mut body,
+        body: &mut *body,
         held: None,
         stall: Stall::new(clock, idle),
         streams,
@@ -96,7 +96,9 @@ impl Sending<'_> {
                 Err(frame) => {
                     if let Ok(mut trailers) = frame.into_trailers() {
                         strip(&mut trailers);
-                        return Poll::Ready(self.stream.trailers(&trailers).map_err(|_| Stop::Gone));
+                        let sent = self.stream.trailers(&trailers);
+                        tenbin_http1::recycle(trailers);
+                        return Poll::Ready(sent.map_err(|_| Stop::Gone));
                     }
                 }
             }

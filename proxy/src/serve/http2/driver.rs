@@ -10,10 +10,12 @@ use tenbin_balance::Time;
 use tenbin_http2::{Error, Reason};
 use tokio::time::{Sleep, sleep_until};
 
+use super::clerks::Clerks;
 use super::ping::Pinger;
+use super::stream::Job;
 use super::streams::Streams;
 use super::wire::Wire;
-use super::{FAREWELL, MAX_STREAMS, PREFACE, stream};
+use super::{FAREWELL, MAX_STREAMS, PREFACE};
 use crate::http2::{Came, Link, Receiver, Sender};
 use crate::serve::connection::{Connection, rearm};
 
@@ -193,16 +195,16 @@ impl Driver<'_> {
         some
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver of a connection: each stream is a task"
-    )]
     fn begin(&self, request: Request<()>, sender: Sender, receiver: Receiver) {
-        let (connection, streams) = (Rc::clone(self.connection), Rc::clone(&self.streams));
-        let unanswered = self.streams.begin();
-        tokio::task::spawn_local(stream::serve(
-            connection, streams, unanswered, request, sender, receiver,
-        ));
+        let job = Job {
+            connection: Rc::clone(self.connection),
+            streams: Rc::clone(&self.streams),
+            unanswered: self.streams.begin(),
+            request,
+            sender,
+            receiver,
+        };
+        Clerks::serve(&self.connection.worker, job);
     }
 
     /// Refuses a request whose head is too large.

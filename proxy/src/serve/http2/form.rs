@@ -4,8 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, DATE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, DATE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
 use tenbin_http2::Protocol;
@@ -16,18 +15,26 @@ const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key
 const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
 
 /// Headers of one connection, which HTTP/2 says in frames or not at all (RFC 9113 §8.2.2).
-const OF_A_CONNECTION: [HeaderName; 6] = [
-    CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection"
+    )
+}
 
-/// Removes what no message to a client of HTTP/2 may have.
+/// Removes what no response of HTTP/2 may have, nor its trailers.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    for name in &OF_A_CONNECTION {
+    remove(headers, |name| is_of_connection(name) || *name == TE);
+}
+
+/// Removes what no request of HTTP/2 may have; TE may stay, if it asks for trailers.
+pub(in crate::serve) fn strip_request(headers: &mut HeaderMap) {
+    remove(headers, is_of_connection);
+}
+
+fn remove(headers: &mut HeaderMap, is_bad: impl Fn(&HeaderName) -> bool) {
+    // There is hardly ever any: one look at each name costs less than a search for each that may be there.
+    while let Some(name) = headers.keys().find(|name| is_bad(name)).cloned() {
         headers.remove(name);
     }
 }

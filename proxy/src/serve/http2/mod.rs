@@ -1,5 +1,6 @@
-//! HTTP/2 with clients: its limits, and what serves a connection: its `driver` takes its streams (`stream`) and ends it when its time
-//! is over, when it must go, when nobody is there any more (`ping`), or when it is too much (`streams`). What a request means is not its business.
+//! HTTP/2 with clients: its limits, and what serves a connection: its `driver` takes its streams (`stream`, each served by a task that the
+//! worker keeps for the next ones, `clerks`) and ends it when its time is over, when it must go, when nobody is there any more (`ping`), or
+//! when it is too much (`streams`). What a request means is not its business.
 //!
 //! | what | limit |
 //! |---|---|
@@ -17,6 +18,7 @@
 //! `tenbin_http2` bounds CONTINUATION; nothing is read while too much waits to be written (`crate::http2`).
 
 mod body;
+mod clerks;
 mod driver;
 mod form;
 mod notices;
@@ -35,8 +37,10 @@ use tenbin_http2::{Config, Reason};
 use tokio::time::sleep_until;
 use tracing::debug;
 
+pub(super) use self::clerks::Clerks;
 use self::driver::{End, drive};
 use self::form::strip;
+pub(super) use self::form::strip_request;
 pub(super) use self::notices::Notices;
 use self::streams::Streams;
 use self::wire::Wire;
@@ -80,7 +84,10 @@ const CONFIG: Config = Config {
 /// Serves a connection until it ends.
 pub(super) async fn serve(connection: &Rc<Connection>, io: Counted) {
     let streams = Rc::new(Streams::new(connection.worker.clock));
-    let shared = Shared::new(tenbin_http2::Connection::server(CONFIG), false);
+    let shared = Shared::new(
+        tenbin_http2::Connection::server(CONFIG).with_maps(tenbin_http1::fresh),
+        false,
+    );
     let mut link = Link::new(Wire::new(io, Rc::clone(&streams)), shared);
     let ended = match open(connection, &mut link).await {
         Some(None) => drive(connection, &mut link, streams).await,

@@ -66,7 +66,10 @@ impl Notices {
 
     /// Whoever waits with `waker` is woken when there is something to send.
     pub(super) fn register(&self, waker: &Waker) {
-        self.waker.replace(Some(waker.clone()));
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
     }
 
     /// Whether nothing waits.
@@ -76,6 +79,9 @@ impl Notices {
 
     /// Sends what waits, on a stream that is open and has no response yet.
     pub(super) fn send(&self, sender: &Sender) {
+        if self.is_empty() {
+            return;
+        }
         let waiting = std::mem::take(&mut self.state.borrow_mut().waiting);
         for (status, headers) in waiting {
             let mut notice = Response::new(());

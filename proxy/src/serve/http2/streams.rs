@@ -116,7 +116,7 @@ impl Streams {
     pub(super) fn begin(self: &Rc<Self>) -> Unanswered {
         Unanswered {
             streams: Rc::clone(self),
-            began: self.clock.now(),
+            began: self.heard(),
             answered: false,
         }
     }
