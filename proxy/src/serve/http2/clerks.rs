@@ -14,14 +14,14 @@ const MOST: usize = 128;
 
 /// The clerks of a worker that wait.
 #[derive(Default)]
-pub(in crate::serve) struct Clerks(RefCell<Vec<Inbox>>);
+pub(in crate::serve) struct Clerks(RefCell<Vec<Inbox<Job>>>);
 
 /// Where a clerk that waits gets its next stream from. Dropped, it is let go.
-struct Inbox(Rc<Mail>);
+struct Inbox<T>(Rc<Mail<T>>);
 
-#[derive(Default)]
-struct Mail {
-    job: Cell<Option<Job>>,
+/// What comes to a clerk.
+struct Mail<T> {
+    job: Cell<Option<T>>,
     /// Whether nothing more comes.
     over: Cell<bool>,
     clerk: Cell<Option<Waker>>,
@@ -53,23 +53,52 @@ impl Clerks {
     }
 
     /// Has a clerk that is done with a stream get another one by `mail`; false if enough others wait.
-    fn wait(&self, mail: &Rc<Mail>) -> bool {
+    fn wait(&self, mail: &Rc<Mail<Job>>) -> bool {
         let mut waiting = self.0.borrow_mut();
         let is_wanted = waiting.len() < MOST;
         if is_wanted {
-            waiting.push(Inbox(Rc::clone(mail)));
+            waiting.push(mail.inbox());
         }
         is_wanted
     }
 }
 
-impl Inbox {
-    fn give(self, job: Job) {
+impl<T> Mail<T> {
+    fn new() -> Rc<Self> {
+        Rc::new(Mail {
+            job: Cell::new(None),
+            over: Cell::new(true),
+            clerk: Cell::new(None),
+        })
+    }
+
+    /// Where the next is put that comes.
+    fn inbox(self: &Rc<Self>) -> Inbox<T> {
+        self.over.set(false);
+        Inbox(Rc::clone(self))
+    }
+
+    /// The next that comes; `None` if nothing will.
+    async fn next(&self) -> Option<T> {
+        poll_fn(|cx| match self.job.take() {
+            Some(job) => Poll::Ready(Some(job)),
+            None if self.over.get() => Poll::Ready(None),
+            None => {
+                self.clerk.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+impl<T> Inbox<T> {
+    fn give(self, job: T) {
         self.0.job.set(Some(job));
     }
 }
 
-impl Drop for Inbox {
+impl<T> Drop for Inbox<T> {
     fn drop(&mut self) {
         self.0.over.set(true);
         if let Some(clerk) = self.0.clerk.take() {
@@ -80,25 +109,43 @@ impl Drop for Inbox {
 
 /// Serves one stream after the other.
 async fn work(worker: Rc<WorkerContext>, first: Job) {
-    let mail = Rc::<Mail>::default();
+    let mail = Mail::new();
     let mut job = first;
     loop {
         stream::serve(job).await;
-        mail.over.set(false);
         if !worker.clerks.wait(&mail) {
             return;
         }
-        let next = poll_fn(|cx| match mail.job.take() {
-            Some(job) => Poll::Ready(Some(job)),
-            None if mail.over.get() => Poll::Ready(None),
-            None => {
-                mail.clerk.set(Some(cx.waker().clone()));
-                Poll::Pending
-            }
-        });
-        match next.await {
+        match mail.next().await {
             Some(next) => job = next,
             None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clerk_gets_what_comes_until_it_is_let_go() {
+        let mail = Mail::new();
+        let next = || timeout(Duration::from_secs(10), mail.next());
+        assert_eq!(next().await, Ok(None), "nobody knows of it");
+        mail.inbox().give(1);
+        assert_eq!(next().await, Ok(Some(1)), "it came before");
+        for job in [Some(2), None, Some(3)] {
+            let inbox = mail.inbox();
+            let (got, ()) = tokio::join!(next(), async {
+                if let Some(job) = job {
+                    inbox.give(job);
+                }
+            });
+            assert_eq!(got, Ok(job), "it waited");
         }
     }
 }
