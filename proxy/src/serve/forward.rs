@@ -66,6 +66,8 @@ struct Forward<'a> {
     said: Option<Rc<Said>>,
     /// The last response, given up for another try that may bring none.
     last: Option<(Response<Download>, Picked)>,
+    /// The one before that.
+    unwanted: Option<(Response<Download>, Picked)>,
     failure: Option<Failure>,
 }
 
@@ -136,6 +138,7 @@ pub(super) async fn forward(
         is_long,
         said,
         last: None,
+        unwanted: None,
         failure: None,
     };
     forward.place().await?;
@@ -174,10 +177,15 @@ impl Forward<'_> {
         loop {
             self.retries.begin();
             let outcome = self.deliver().await;
-            match self.judge(outcome).await {
+            match self.judge(outcome) {
                 Ok(response) => return Ok(response),
                 Err(Next::End(failure)) => return Err(failure),
                 Err(Next::Again { at_once }) => {
+                    if let Some((response, picked)) = self.unwanted.take() {
+                        // Boxed, as what is rare.
+                        Box::pin(self.drop_response(response)).await;
+                        drop(picked);
+                    }
                     if let Err(failure) = Box::pin(self.pick_next(at_once)).await {
                         // What went wrong before tells more than that nobody is left.
                         return Err(self.failure.unwrap_or(failure));
@@ -243,12 +251,12 @@ impl Forward<'_> {
     }
 
     /// Judges what a try brought, tells the balancer, and decides what is done about it.
-    async fn judge(&mut self, outcome: Result<Response<Download>, Undelivered>) -> Result<Response<Download>, Next> {
+    fn judge(&mut self, outcome: Result<Response<Download>, Undelivered>) -> Result<Response<Download>, Next> {
         let now = self.worker.clock.now();
         match outcome {
             Ok(response) => {
                 self.exchange.tried(Ok(response.status()), now);
-                self.judge_response(response, now).await
+                self.judge_response(response, now)
             }
             Err(why) => {
                 self.exchange.tried(Err(why.failure), now);
@@ -283,11 +291,7 @@ impl Forward<'_> {
         }
     }
 
-    async fn judge_response(
-        &mut self,
-        mut response: Response<Download>,
-        now: Time,
-    ) -> Result<Response<Download>, Next> {
+    fn judge_response(&mut self, mut response: Response<Download>, now: Time) -> Result<Response<Download>, Next> {
         let spoken = self.exchange.picked().map(|picked| picked.endpoint.transport.protocol);
         let is_grpc = spoken == Some(UpstreamProtocol::Http2) && grpc::is_grpc(response.headers());
         let grpc_status = if is_grpc {
@@ -313,10 +317,7 @@ impl Forward<'_> {
             return checked.map(|()| response).map_err(Next::End);
         }
         self.note_tried();
-        if self.last.is_some() {
-            // Boxed, as what is rare.
-            Box::pin(self.drop_last()).await;
-        }
+        self.unwanted = self.last.take();
         match (checked, self.exchange.leave()) {
             (Ok(()), Some(picked)) => self.last = Some((response, picked)),
             (Err(failure), _) => self.failure = Some(failure),
@@ -381,10 +382,7 @@ impl Forward<'_> {
     }
 
     /// A response that nobody will get: its connection is kept if all of it is there.
-    async fn drop_last(&mut self) {
-        let Some((response, picked)) = self.last.take() else {
-            return;
-        };
+    async fn drop_response(&self, response: Response<Download>) {
         let route = &self.way.routed.route;
         let relay = Relay::new(response.into_body(), None, route, self.worker.clock);
         let lease = match relay {
@@ -397,7 +395,6 @@ impl Forward<'_> {
         if let Some(lease) = lease {
             self.worker.pool.put(lease, self.worker.clock, self.worker.clock.now());
         }
-        drop(picked);
     }
 
     /// Makes an endpoint's response what the client gets.
