@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::sleep;
+use tokio::task::coop::unconstrained;
+use tokio::time::{Sleep, sleep};
 
 /// How many looks without a byte in between make an idle time: it ends after at least this part of it less one look, and at most all of it.
 const LOOKS: u32 = 8;
@@ -66,7 +67,7 @@ where
         }
         if !woken_by_look {
             woken_by_look = true;
-            let _ = look.as_mut().poll(cx);
+            watch(look.as_mut(), cx);
         }
         while look.is_elapsed() {
             let moved = there.moved.wrapping_add(back.moved);
@@ -76,11 +77,16 @@ where
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             look.set(sleep(every));
-            let _ = look.as_mut().poll(cx);
+            watch(look.as_mut(), cx);
         }
         Poll::Pending
     })
     .await
+}
+
+/// Has the task woken by a timer, however much it has done in this turn: a timer that is not polled again must be set after this.
+fn watch(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
+    let _ = pin!(unconstrained(timer)).poll(cx);
 }
 
 /// One of the two ways.
@@ -181,7 +187,7 @@ impl Way {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-    use tokio::time::{Instant, sleep};
+    use tokio::time::Instant;
 
     const IDLE: Duration = Duration::from_secs(80);
 
@@ -262,5 +268,15 @@ mod tests {
         assert!(there > 6 + 1024, "{there}");
         assert_eq!(got[..6], *b"ahead ");
         assert_eq!(got[6..], sent[..got.len() - 6]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_it_also_after_more_at_once_than_a_turn_takes() {
+        const MUCH: usize = 128 * 1024;
+        let scratch = scratch();
+        let ((mut client, a), (b, _server)) = (duplex(MUCH), duplex(MUCH));
+        client.write_all(&[0; MUCH]).await.unwrap();
+        let ended = tokio::time::timeout(3 * IDLE, both_ways(a.into(), b.into(), IDLE, &scratch)).await;
+        assert_eq!(ended.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
