@@ -29,10 +29,11 @@ fn replay(target: &str, law: fn(&[u8])) {
         failure_persistence: None,
         ..Config::default()
     };
-    let mut runner = TestRunner::new(config);
     for (path, wire) in corpus(target) {
         println!("{}", path.display());
         law(&wire);
+        // One for each file: a runner counts what it has tried over all that it is given.
+        let mut runner = TestRunner::new(config.clone());
         let changes = prop::collection::vec((any::<Index>(), any::<u8>()), 1..4);
         let changed = runner.run(&(changes, any::<Index>()), |(changes, cut)| {
             let mut wire = wire.clone();
