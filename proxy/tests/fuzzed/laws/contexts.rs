@@ -71,7 +71,8 @@ fn told(before: &HeaderMap, context: &Context, goes_on: bool) {
 
 /// Another reading of `traceparent`: the trace, and whether it is sampled.
 fn parent(text: &[u8]) -> Option<(String, bool)> {
-    let text = std::str::from_utf8(text).ok()?;
+    // What a later version adds may be anything.
+    let text = String::from_utf8_lossy(text);
     let parts: Vec<&str> = text.split('-').collect();
     let [version, trace, span, flags, rest @ ..] = &parts[..] else {
         return None;
