@@ -35,7 +35,7 @@ pub(crate) struct Target<'a> {
 /// Loads the target with what `row` is about, for some seconds.
 pub(crate) fn run(row: Row, target: Target<'_>, seconds: u32) -> anyhow::Result<Said> {
     match row {
-        Row::Small | Row::Workers => wrk::run(target, false, "/", SMALL, seconds),
+        Row::Small | Row::Bare | Row::Workers => wrk::run(target, false, "/", SMALL, seconds),
         Row::Large => wrk::run(target, false, LARGE_PATH, LARGE, seconds),
         Row::Tls => wrk::run(target, true, "/", SMALL, seconds),
         Row::H2 => h2load::get(target, seconds),

@@ -9,6 +9,9 @@ pub(crate) enum Row {
     /// HTTP/1.1, 1 KiB, kept connections.
     #[value(name = "h1-1k")]
     Small,
+    /// HTTP/1.1, 1 KiB, kept connections; nginx and HAProxy add no headers.
+    #[value(name = "h1-1k-bare")]
+    Bare,
     /// HTTP/1.1, 100 KiB, kept connections.
     #[value(name = "h1-100k")]
     Large,
@@ -37,6 +40,8 @@ pub(crate) struct Wire {
     pub(crate) tls: bool,
     /// What is behind the proxy.
     pub(crate) app: App,
+    /// Whether nginx and HAProxy are set up to tell the app of the client and of the request's id, as we and Envoy do by default.
+    pub(crate) tells: bool,
 }
 
 /// What is behind a proxy; nothing of it speaks TLS.
@@ -60,19 +65,26 @@ impl Row {
     /// What is spoken.
     pub(crate) fn wire(self) -> Wire {
         let (tls, app) = match self {
-            Row::Small | Row::Large | Row::New | Row::Idle | Row::Workers => (false, App::Web),
+            Row::Small | Row::Bare | Row::Large | Row::New | Row::Idle | Row::Workers => (false, App::Web),
             Row::Tls | Row::H2 | Row::NewTls => (true, App::Web),
             Row::Grpc => (false, App::Grpc),
             Row::Websocket => (false, App::Websocket),
         };
-        Wire { tls, app }
+        Wire {
+            tls,
+            app,
+            tells: self != Row::Bare,
+        }
     }
 
     /// What is done in it, for the page.
     pub(crate) fn about(self) -> &'static str {
         match self {
             Row::Small => "GET over HTTP/1.1, 1 KiB of body, 64 kept connections (wrk)",
-            Row::Large => "the same with 100 KiB of body, from a file of the app's",
+            Row::Bare => {
+                "the same with an nginx and a HAProxy that add no header to requests, against a Tenbin that does"
+            }
+            Row::Large => "as `h1-1k` with 100 KiB of body, from a file of the app's",
             Row::Tls => "as `h1-1k`, over 64 kept TLS connections (wrk)",
             Row::H2 => "GET over HTTP/2 over TLS, 1 KiB of body, 16 kept connections with 10 streams each (h2load)",
             Row::New => {

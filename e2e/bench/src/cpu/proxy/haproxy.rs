@@ -30,13 +30,28 @@ fn config(plan: &Plan<'_>) -> String {
     } else {
         String::new()
     };
+    let scheme = if plan.setup.wire.tls { "https" } else { "http" };
+    let told = [
+        ("X-Request-ID", "%[uuid()]"),
+        ("X-Real-IP", "%[src]"),
+        ("X-Forwarded-For", "%[src]"),
+        ("X-Forwarded-Host", "%[req.hdr(host)]"),
+        ("X-Forwarded-Port", "%[dst_port]"),
+        ("X-Forwarded-Proto", scheme),
+    ];
+    let tell = if plan.setup.wire.tells {
+        told.map(|(name, value)| format!("  http-request set-header {name} {value}\n"))
+            .concat()
+    } else {
+        String::new()
+    };
     let Plan { address, metrics, .. } = plan;
     // Not one more client than are to come: the process needs two descriptors for each, and some.
     format!(
         "global\n  nbthread 1\n  maxconn {}\n\
          defaults\n  mode http\n  balance leastconn\n  http-reuse always\n  timeout connect 5s\n  timeout client 60s\n\
          \x20 timeout server 60s\n  timeout http-keep-alive 60s\n  timeout tunnel 1h\n\
-         frontend web\n  bind {address}{tls}\n  default_backend app\n\
+         frontend web\n  bind {address}{tls}\n{tell}  default_backend app\n\
          frontend metrics\n  bind {metrics}\n  http-request use-service prometheus-exporter\n\
          backend app\n{servers}",
         plan.setup.clients + 16

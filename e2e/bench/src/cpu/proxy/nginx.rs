@@ -12,6 +12,16 @@ use crate::process::Process;
 /// Descriptors and connections besides those of clients: to endpoints, listeners, reserve.
 const SPARE: u64 = 4000;
 
+/// What an app is told of the client and the request, by the names and in the way of ingress-nginx.
+const TOLD: [(&str, &str); 6] = [
+    ("X-Request-ID", "$request_id"),
+    ("X-Real-IP", "$remote_addr"),
+    ("X-Forwarded-For", "$remote_addr"),
+    ("X-Forwarded-Host", "$host"),
+    ("X-Forwarded-Port", "$server_port"),
+    ("X-Forwarded-Proto", "$scheme"),
+];
+
 pub(super) fn start(plan: &Plan<'_>) -> anyhow::Result<Process> {
     let http = http(plan);
     run(plan.dir, "nginx", plan.setup.cores, plan.setup.clients + SPARE, &http)
@@ -37,6 +47,13 @@ fn http(plan: &Plan<'_>) -> String {
     } else {
         ("", String::new())
     };
+    let tell = if plan.setup.wire.tells {
+        let verb = if plan.grpc() { "grpc" } else { "proxy" };
+        TOLD.map(|(name, value)| format!("      {verb}_set_header {name} {value};\n"))
+            .concat()
+    } else {
+        String::new()
+    };
     let pass = match plan.setup.wire.app {
         App::Web => {
             // Its default buffers are of one page: a third dearer with large answers, and not cheaper with small ones.
@@ -52,7 +69,7 @@ fn http(plan: &Plan<'_>) -> String {
     };
     format!(
         "  upstream app {{\n    least_conn;\n{servers}    keepalive 256;\n    keepalive_requests 1000000000;\n  }}\n\
-         \x20 server {{\n    listen {} reuseport{speaks};\n{tls}    location / {{\n      {pass}\n    }}\n  }}\n\
+         \x20 server {{\n    listen {} reuseport{speaks};\n{tls}    location / {{\n      {pass}\n{tell}    }}\n  }}\n\
          \x20 server {{\n    listen {};\n    location / {{ stub_status; }}\n  }}\n",
         plan.address, plan.metrics
     )
