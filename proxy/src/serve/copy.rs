@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::coop::unconstrained;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
+
+use super::alarm;
 
 /// How many looks without a byte in between make an idle time: it ends after at least this part of it less one look, and at most all of it.
 const LOOKS: u32 = 8;
@@ -67,7 +68,7 @@ where
         }
         if !woken_by_look {
             woken_by_look = true;
-            watch(look.as_mut(), cx);
+            let _ = alarm::poll(look.as_mut(), cx);
         }
         while look.is_elapsed() {
             let moved = there.moved.wrapping_add(back.moved);
@@ -77,16 +78,11 @@ where
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             look.set(sleep(every));
-            watch(look.as_mut(), cx);
+            let _ = alarm::poll(look.as_mut(), cx);
         }
         Poll::Pending
     })
     .await
-}
-
-/// Has the task woken by a timer, however much it has done in this turn: a timer that is not polled again must be set after this.
-fn watch(timer: Pin<&mut Sleep>, cx: &mut Context<'_>) {
-    let _ = pin!(unconstrained(timer)).poll(cx);
 }
 
 /// One of the two ways.

@@ -17,6 +17,7 @@ use super::streams::Streams;
 use super::wire::Wire;
 use super::{FAREWELL, MAX_STREAMS, PREFACE};
 use crate::http2::{Came, Link, Receiver, Sender};
+use crate::serve::alarm;
 use crate::serve::connection::{Connection, rearm};
 
 /// Room for so many streams that come at once is kept.
@@ -57,7 +58,7 @@ pub(super) async fn drive(connection: &Rc<Connection>, link: &mut Link<Wire>, st
             if !woken_by_both {
                 woken_by_both = true;
                 let _ = closing.as_mut().poll(cx);
-                let _ = timer.as_mut().poll(cx);
+                let _ = alarm::poll(timer.as_mut(), cx);
             }
             if driver.turn() {
                 driver.rearm(timer.as_mut(), cx);
