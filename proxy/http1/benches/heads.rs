@@ -138,6 +138,7 @@ fn write(criterion: &mut Criterion) {
                 &method,
                 "/search/results?q=load+balancer&page=2",
                 black_box(request.headers()),
+                b"",
                 None,
             );
         });

@@ -22,7 +22,8 @@ pub use fields::{fresh, recycle};
 pub use head::{HeadReader, RequestHead, ResponseHead};
 pub use malformed::Malformed;
 pub use write::{
-    CHUNK_END, Reply, write_chunk, write_chunk_size, write_interim, write_last_chunk, write_request, write_response,
+    CHUNK_END, Reply, write_chunk, write_chunk_size, write_interim, write_last_chunk, write_line, write_request,
+    write_response,
 };
 
 use http::Version;

@@ -18,8 +18,15 @@ const HEAD: usize = 1024;
 /// Of `headers` all go but `content-length` and `transfer-encoding`: what stands there follows from `body`. `None`: no body and no
 /// header of one (GET); `Exact(0)`: `content-length: 0` (POST). A request cannot end with its connection: `UntilClose` is
 /// written as `Chunked`. Hop-by-hop headers are the caller's to remove or set. `target`: as of a [`http::Uri`], so without
-/// spaces and control characters.
-pub fn write_request(out: &mut BytesMut, method: &Method, target: &str, headers: &HeaderMap, body: Option<Length>) {
+/// spaces and control characters. `ready`: further header lines, each with its end, as [`write_line`] makes them.
+pub fn write_request(
+    out: &mut BytesMut,
+    method: &Method,
+    target: &str,
+    headers: &HeaderMap,
+    ready: &[u8],
+    body: Option<Length>,
+) {
     debug_assert!(
         target.bytes().all(|byte| byte > b' '),
         "the target of a request line has no spaces"
@@ -30,12 +37,20 @@ pub fn write_request(out: &mut BytesMut, method: &Method, target: &str, headers:
     out.put_slice(target.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
     put_headers(out, headers, |name| !is_framing(name));
+    out.put_slice(ready);
     match body {
         None => {}
         Some(Length::Exact(length)) => put_length(out, length),
         Some(Length::Chunked | Length::UntilClose) => out.put_slice(CHUNKED),
     }
     out.put_slice(b"\r\n");
+}
+
+/// Writes a header's line by itself, for heads that it will be part of.
+pub fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        out.extend_from_slice(part);
+    }
 }
 
 /// How a response's head is to be written, beside its status and headers.

@@ -4,8 +4,8 @@
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use tenbin_http1::{
-    CHUNK_END, Length, Reply, write_chunk, write_chunk_size, write_interim, write_last_chunk, write_request,
-    write_response,
+    CHUNK_END, Length, Reply, write_chunk, write_chunk_size, write_interim, write_last_chunk, write_line,
+    write_request, write_response,
 };
 
 fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -34,7 +34,7 @@ const FRAMED: &[(&str, &str)] = &[
 
 #[test]
 fn requests() {
-    let request = |body| written(|out| write_request(out, &Method::POST, "/a?b", &headers(FRAMED), body));
+    let request = |body| written(|out| write_request(out, &Method::POST, "/a?b", &headers(FRAMED), b"", body));
     let expected = |framing| format!("POST /a?b HTTP/1.1\r\nhost: a\r\nx: 1\r\nx: 2\r\n{framing}\r\n");
     assert_eq!(request(None), expected(""));
     assert_eq!(request(Some(Length::Exact(0))), expected("content-length: 0\r\n"));
@@ -57,10 +57,17 @@ fn requests() {
             &Method::from_bytes(b"M-SEARCH").expect("a token"),
             "*",
             &HeaderMap::new(),
+            b"",
             None,
         );
     });
     assert_eq!(bare, "M-SEARCH * HTTP/1.1\r\n\r\n");
+    let mut ready = Vec::new();
+    for (name, value) in &headers(&[("x-ready", "1"), ("x-set", "2")]) {
+        write_line(&mut ready, name, value);
+    }
+    let all = written(|out| write_request(out, &Method::GET, "/", &headers(&[("host", "a")]), &ready, None));
+    assert_eq!(all, "GET / HTTP/1.1\r\nhost: a\r\nx-ready: 1\r\nx-set: 2\r\n\r\n");
 }
 
 #[test]

@@ -337,7 +337,7 @@ async fn ask_all(io: DuplexStream, config: Config) -> (usize, usize) {
             Some(event) => panic!("{event:?}"),
             None => {
                 while next < STREAMS && connection.is_established() {
-                    let Ok(stream) = connection.request(&request(next), false) else {
+                    let Ok(stream) = connection.request(&request(next), &[], false) else {
                         break;
                     };
                     if next % 10 == 9 {

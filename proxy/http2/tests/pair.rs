@@ -304,7 +304,7 @@ impl World {
         let id = self.streams.len() * 2 + 1;
         let head = Request::post(format!("http://a/{id}")).body(()).unwrap();
         let open = self.client.connection.open_streams();
-        match self.client.connection.request(&head, false) {
+        match self.client.connection.request(&head, &[], false) {
             Ok(stream) => {
                 assert_eq!(stream as usize, id);
                 self.client.talks.insert(stream, Talk::default());

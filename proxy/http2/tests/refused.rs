@@ -632,7 +632,7 @@ fn begin(is_server: bool) -> Connection {
     assert!(feed(&mut client, &settings(&[]), 99).1.is_none());
     for (method, end) in [(Method::GET, true), (Method::HEAD, true), (Method::POST, false)] {
         let head = Request::builder().method(method).uri("http://a/").body(()).unwrap();
-        client.request(&head, end).unwrap();
+        client.request(&head, &[], end).unwrap();
     }
     client
 }

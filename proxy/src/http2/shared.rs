@@ -118,15 +118,20 @@ impl Shared {
         })
     }
 
-    /// Sends a request; its stream.
+    /// Sends a request, with headers that are ready beside it ([`Connection::request`]); its stream.
     ///
     /// # Errors
     /// The peer takes no more, now or ever.
-    pub(crate) fn request(self: &Rc<Self>, head: &Request<()>, end: bool) -> Result<(Sender, Receiver), Refused> {
+    pub(crate) fn request(
+        self: &Rc<Self>,
+        head: &Request<()>,
+        ready: &[u8],
+        end: bool,
+    ) -> Result<(Sender, Receiver), Refused> {
         if self.is_closed() {
             return Err(Refused::Closing);
         }
-        let id = self.act(|http| http.request(head, end))?;
+        let id = self.act(|http| http.request(head, ready, end))?;
         Ok(self.handles(id, false, end))
     }
 

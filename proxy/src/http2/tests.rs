@@ -94,7 +94,7 @@ async fn bodies_larger_than_any_window_pass_both_ways_at_once() {
     });
     let body: Vec<u8> = (0..300_000_u32).flat_map(u32::to_be_bytes).collect();
     for _ in 0..3 {
-        let (sender, receiver) = pair.client.request(&get("/"), false).unwrap();
+        let (sender, receiver) = pair.client.request(&get("/"), &[], false).unwrap();
         let (head, answer, ask) = pair.begun.recv().await.unwrap();
         assert_eq!(head.uri(), "http://a.example/");
         answer.respond(&Response::new(()), false).unwrap();
@@ -121,15 +121,15 @@ async fn bodies_larger_than_any_window_pass_both_ways_at_once() {
 #[tokio::test(flavor = "local")]
 async fn an_end_that_comes_apart_stays_apart() {
     let mut pair = pair(Config::default());
-    let _bare = pair.client.request(&get("/"), true).unwrap();
+    let _bare = pair.client.request(&get("/"), &[], true).unwrap();
     let (_, _answer, ask) = pair.begun.recv().await.unwrap();
     assert!(ask.is_end());
 
-    let (sender, _receiver) = pair.client.request(&get("/"), false).unwrap();
+    let (sender, _receiver) = pair.client.request(&get("/"), &[], false).unwrap();
     write(&sender, b"", true).await.unwrap();
     let (_, _answer, ask) = pair.begun.recv().await.unwrap();
     // Another exchange both ways, so that the end came.
-    let (_sender, receiver) = pair.client.request(&get("/"), true).unwrap();
+    let (_sender, receiver) = pair.client.request(&get("/"), &[], true).unwrap();
     let (_, answer, _ask) = pair.begun.recv().await.unwrap();
     answer.respond(&Response::new(()), true).unwrap();
     poll_fn(|cx| receiver.poll_head(cx)).await.unwrap();
@@ -140,14 +140,14 @@ async fn an_end_that_comes_apart_stays_apart() {
 #[tokio::test(flavor = "local")]
 async fn a_stream_that_nobody_holds_is_reset() {
     let mut pair = pair(Config::default());
-    let (sender, receiver) = pair.client.request(&get("/"), false).unwrap();
+    let (sender, receiver) = pair.client.request(&get("/"), &[], false).unwrap();
     let (_, answer, _ask) = pair.begun.recv().await.unwrap();
     drop((sender, receiver));
     assert_eq!(poll_fn(|cx| answer.poll_lost(cx)).await, Lost::Reset(Reason::CANCEL));
     assert!(answer.respond(&Response::new(()), true).is_err());
 
     // Who has answered in full needs no more of the request.
-    let (_sender, receiver) = pair.client.request(&get("/"), false).unwrap();
+    let (_sender, receiver) = pair.client.request(&get("/"), &[], false).unwrap();
     let (_, answer, ask) = pair.begun.recv().await.unwrap();
     answer.respond(&Response::new(()), true).unwrap();
     drop((answer, ask));
@@ -158,23 +158,23 @@ async fn a_stream_that_nobody_holds_is_reset() {
 #[tokio::test(flavor = "local")]
 async fn the_end_of_a_connection_is_the_end_of_its_streams() {
     let mut pair = pair(Config::default());
-    let (_sender, receiver) = pair.client.request(&get("/"), true).unwrap();
+    let (_sender, receiver) = pair.client.request(&get("/"), &[], true).unwrap();
     let begun = pair.begun.recv().await.unwrap();
     pair.driven.abort();
     let lost = poll_fn(|cx| receiver.poll_head(cx)).await;
     assert_eq!(lost.map(drop), Err(Lost::Connection));
     assert!(pair.client.is_closed());
-    assert!(pair.client.request(&get("/"), true).is_err());
+    assert!(pair.client.request(&get("/"), &[], true).is_err());
     drop(begun);
 }
 
 #[tokio::test(flavor = "local")]
 async fn one_that_is_shut_down_ends_what_it_began() {
     let mut pair = pair(Config::default());
-    let (sender, receiver) = pair.client.request(&get("/"), false).unwrap();
+    let (sender, receiver) = pair.client.request(&get("/"), &[], false).unwrap();
     let (_, answer, ask) = pair.begun.recv().await.unwrap();
     pair.client.shut_down();
-    assert!(pair.client.request(&get("/"), true).is_err());
+    assert!(pair.client.request(&get("/"), &[], true).is_err());
     write(&sender, b"all", true).await.unwrap();
     assert_eq!(read(&ask).await, Ok((b"all".to_vec(), None)));
     answer.respond(&Response::new(()), true).unwrap();

@@ -12,6 +12,7 @@ use http::header::{EXPECT, HeaderMap};
 use http::{Request, Response, Version};
 use tokio::time::{Sleep, sleep};
 
+use super::headers::Seen;
 use super::informer::Informer;
 
 /// How long an endpoint may take to say whether it wants a body: not all know how to say so.
@@ -65,8 +66,8 @@ pub(super) fn is_expected(headers: &HeaderMap) -> bool {
 
 /// The gate before the body of `request`, if its client waits to be told to go on. Endpoints that speak HTTP/2 are not asked, since few of
 /// them answer: the client is told to go on as soon as one takes the request. HTTP/1 does that when it reads the body, so there is none then.
-pub(super) fn gate<B>(request: &mut Request<B>, informer: &Informer, to_http2: bool) -> Option<Gate> {
-    if request.version() == Version::HTTP_10 || !is_expected(request.headers()) {
+pub(super) fn gate<B>(request: &mut Request<B>, seen: Seen, informer: &Informer, to_http2: bool) -> Option<Gate> {
+    if !seen.expect || request.version() == Version::HTTP_10 || !is_expected(request.headers()) {
         return None;
     }
     let said = Rc::<Said>::default();

@@ -17,10 +17,11 @@ use super::body::Relay;
 use super::error::{Failure, Fault};
 use super::exchange::Exchange;
 use super::expect::{self, Gate, Said};
+use super::forwarding::Told;
 use super::grpc;
-use super::headers;
+use super::headers::{self, Seen};
 use super::incoming;
-use super::parcel::{Parcel, takes_trailers};
+use super::parcel::Parcel;
 use super::patience::Patience;
 use super::queue::Ask;
 use super::retry::{Again, Retries};
@@ -38,6 +39,10 @@ const LONG: u64 = 64 << 10;
 pub(super) struct Way {
     pub(super) routed: Routed,
     pub(super) bond: Bond,
+    /// What its head had when it came.
+    pub(super) seen: Seen,
+    /// What the endpoint is told of the client beside that.
+    pub(super) told: Option<Rc<Told>>,
     /// The header that tells the client which instance answered.
     pub(super) served_by: Option<HeaderName>,
 }
@@ -90,9 +95,8 @@ pub(super) async fn forward(
     }
     let is_http2 = way.routed.cluster.transport.protocol == UpstreamProtocol::Http2;
     let informer = exchange.informer();
-    let gate = expect::gate(&mut request, informer, is_http2);
-    let trailers = is_http2 && takes_trailers(request.headers());
-    let wants_upgrade = headers::to_endpoint(&mut request);
+    let gate = expect::gate(&mut request, way.seen, informer, is_http2);
+    let wants_upgrade = headers::to_endpoint(&mut request, way.seen, is_http2);
     if wants_upgrade && is_http2 {
         return Err(Failure::NoUpgrade);
     }
@@ -102,7 +106,8 @@ pub(super) async fn forward(
         return Err(Failure::TooLarge);
     }
     let is_long = length.exact().is_none_or(|size| size > LONG);
-    let grpc = is_http2.then(|| grpc::timeout(request.headers())).flatten();
+    let has_timeout = is_http2 && way.seen.grpc_timeout;
+    let grpc = has_timeout.then(|| grpc::timeout(request.headers())).flatten();
     let (head, body) = request.into_parts();
     let retries = Retries::new(&route.retry, &head.method);
     let fits = length.exact().is_none_or(|size| size <= u64::from(route.retry.body));
@@ -128,7 +133,7 @@ pub(super) async fn forward(
             grpc,
             upload.clone(),
         ),
-        parcel: Parcel::new(head, upload, trailers),
+        parcel: Parcel::new(head, upload, way.told.clone()),
         retries,
         exchange,
         worker,
@@ -143,7 +148,12 @@ pub(super) async fn forward(
     };
     forward.place().await?;
     let delivered = forward.run().await;
-    forward.finish(delivered)
+    let response = forward.finish(delivered)?;
+    Ok(Answer {
+        response,
+        upgrade: forward.upgrade,
+        upload: forward.parcel.settle(),
+    })
 }
 
 /// What is done after a try that brought nothing for the client.
@@ -293,14 +303,15 @@ impl Forward<'_> {
 
     fn judge_response(&mut self, mut response: Response<Download>, now: Time) -> Result<Response<Download>, Next> {
         let spoken = self.exchange.picked().map(|picked| picked.endpoint.transport.protocol);
-        let is_grpc = spoken == Some(UpstreamProtocol::Http2) && grpc::is_grpc(response.headers());
-        let grpc_status = if is_grpc {
+        let seen = Seen::of(response.headers());
+        let may_be_grpc = spoken == Some(UpstreamProtocol::Http2) && seen.grpc_status;
+        let grpc_status = if may_be_grpc && grpc::is_grpc(response.headers()) {
             grpc::status(response.headers())
         } else {
             None
         };
         let speaks_against = speaks_against(response.status()) || grpc_status.is_some_and(grpc::speaks_against);
-        let checked = headers::to_client(&mut response, self.upgrade);
+        let checked = headers::to_client(&mut response, seen, self.upgrade);
         let is_failure = speaks_against || checked.is_err();
         let outcome = if is_failure { Outcome::Failure } else { Outcome::Success };
         self.exchange.judge(outcome, self.sent(), now);
@@ -369,8 +380,8 @@ impl Forward<'_> {
     }
 
     /// What the client gets: where there was no answer in the end, the last real response, if there was any, tells more than we could.
-    fn finish(mut self, delivered: Result<Response<Download>, Failure>) -> Result<Answer, Failure> {
-        let response = match (delivered, self.last.take()) {
+    fn finish(&mut self, delivered: Result<Response<Download>, Failure>) -> Result<Response<Download>, Failure> {
+        let mut response = match (delivered, self.last.take()) {
             (Ok(response), _) => response,
             (Err(_), Some((response, picked))) => {
                 self.exchange.come_back(picked);
@@ -378,7 +389,8 @@ impl Forward<'_> {
             }
             (Err(failure), None) => return Err(failure),
         };
-        Ok(self.answer(response))
+        self.own(response.status(), response.headers_mut());
+        Ok(response)
     }
 
     /// A response that nobody will get: its connection is kept if all of it is there.
@@ -397,12 +409,11 @@ impl Forward<'_> {
         }
     }
 
-    /// Makes an endpoint's response what the client gets.
-    fn answer(mut self, mut response: Response<Download>) -> Answer {
+    /// Makes the head of an endpoint's response what the client gets.
+    fn own(&self, status: StatusCode, headers: &mut HeaderMap) {
         if let (Affinity::Cookie(sessions), Some(picked)) = (&self.way.routed.cluster.affinity, self.exchange.picked())
         {
-            let failed = speaks_against(response.status());
-            let headers = response.headers_mut();
+            let failed = speaks_against(status);
             sessions.own(headers);
             // Nobody's session begins at an endpoint that has just failed.
             if !failed && self.way.bond.wants_cookie(picked.affinity) {
@@ -412,12 +423,7 @@ impl Forward<'_> {
         if let (Some(name), Some(picked)) = (&self.way.served_by, self.exchange.picked())
             && let Ok(instance) = HeaderValue::from_str(&picked.endpoint.instance)
         {
-            response.headers_mut().insert(name, instance);
-        }
-        Answer {
-            response,
-            upgrade: self.upgrade,
-            upload: self.parcel.settle(),
+            headers.insert(name, instance);
         }
     }
 }

@@ -3,9 +3,12 @@
 //! connection, of values that are made once for it. What a trusted hop wrote is kept and added to. Whom to believe about a client's
 //! address is `affinity`'s.
 
+use std::cell::{OnceCell, RefCell};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
+use bytes::BytesMut;
 use http::Request;
 use http::header::{Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 
@@ -36,6 +39,16 @@ const HOPS: &[u8] = b"x-forwarded-";
 /// Further names that must not be imitated with `_` for `-`: CGI, WSGI and PHP make one variable of both.
 const GENUINE: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"x-real-ip", b"x-request-id"];
 
+/// Whether a header is one that only proxies may send, or imitates one.
+pub(super) fn is_of_client(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'x') => name.starts_with(HOPS) || name == b"x-real-ip" || is_imitation(name),
+        Some(b'f') => name == b"forwarded",
+        Some(b'c' | b't') => is_imitation(name),
+        _ => false,
+    }
+}
+
 /// Whether a header is dropped whoever sent it: it would be taken for another one.
 fn is_imitation(name: &[u8]) -> bool {
     if !name.contains(&b'_') {
@@ -50,14 +63,15 @@ fn is_imitation(name: &[u8]) -> bool {
 
 /// Removes what only proxies may say, unless a trusted one does, and what imitates it.
 fn disarm(headers: &mut HeaderMap, is_trusted: bool) {
-    let is_bad = |name: &&HeaderName| {
+    let is_bad = |name: &HeaderName| {
         let name = name.as_str().as_bytes();
-        (!is_trusted && name.starts_with(HOPS)) || is_imitation(name)
+        if is_trusted {
+            is_imitation(name)
+        } else {
+            is_of_client(name)
+        }
     };
-    let bad: Vec<HeaderName> = headers.keys().filter(is_bad).cloned().collect();
-    for name in bad {
-        headers.remove(name);
-    }
+    headers::remove(headers, is_bad);
 }
 
 /// What is said of the peer of a connection.
@@ -68,6 +82,58 @@ pub(super) struct Peer {
     scheme: &'static str,
     /// The port of that scheme.
     usual_port: &'static str,
+    /// What was told of it last.
+    told: RefCell<Option<Rc<Told>>>,
+}
+
+/// What endpoints are told of a client that is no trusted hop, as it is sent: the same for all requests of its connection for one host.
+#[derive(Debug)]
+pub(crate) struct Told {
+    host: Box<[u8]>,
+    /// Whether `Forwarded` is among it.
+    forwarded: bool,
+    http1: Box<[u8]>,
+    /// Made when it is first asked for.
+    http2: OnceCell<Box<[u8]>>,
+}
+
+impl Told {
+    fn new(peer: &Peer, host: &[u8], forwarded: bool) -> Self {
+        let mut http1 = Vec::with_capacity(256);
+        peer.each(host, forwarded, |name, value| {
+            tenbin_http1::write_line(&mut http1, name, value)
+        });
+        Told {
+            host: host.into(),
+            forwarded,
+            http1: http1.into_boxed_slice(),
+            http2: OnceCell::new(),
+        }
+    }
+
+    /// As header lines of HTTP/1.
+    pub(crate) fn http1(&self) -> &[u8] {
+        &self.http1
+    }
+
+    /// As a part of a header block of HTTP/2.
+    pub(crate) fn http2(&self) -> &[u8] {
+        self.http2.get_or_init(|| {
+            let mut block = BytesMut::new();
+            for line in self.http1.split(|&byte| byte == b'\n') {
+                let line = line.strip_suffix(b"\r").unwrap_or_default();
+                let colon = line.iter().position(|&byte| byte == b':').unwrap_or_default();
+                let name = line.get(..colon).and_then(|name| HeaderName::from_bytes(name).ok());
+                let value = line
+                    .get(colon + 2..)
+                    .and_then(|value| HeaderValue::from_bytes(value).ok());
+                if let (Some(name), Some(value)) = (name, value) {
+                    tenbin_http2::hpack::put_header(&mut block, &name, &value);
+                }
+            }
+            block[..].into()
+        })
+    }
 }
 
 impl Peer {
@@ -80,6 +146,39 @@ impl Peer {
             address: address(ip),
             scheme,
             usual_port,
+            told: RefCell::new(None),
+        }
+    }
+
+    /// What an endpoint is told of it with a request to `listener` for `host`, which is checked; `None` where it is a trusted hop: what it
+    /// says of others is [added to](add).
+    pub(super) fn told(&self, host: &str, listener: &Listener) -> Option<Rc<Told>> {
+        let host = host.as_bytes();
+        if listener.trusted.trusts(self.ip) {
+            return None;
+        }
+        let known = &mut *self.told.borrow_mut();
+        let is_same = |told: &&Rc<Told>| *told.host == *host && told.forwarded == listener.forwarded;
+        if let Some(told) = known.as_ref().filter(is_same) {
+            return Some(Rc::clone(told));
+        }
+        let told = Rc::new(Told::new(self, host, listener.forwarded));
+        Some(Rc::clone(known.insert(told)))
+    }
+
+    /// Each header that tells of a peer that is no trusted hop.
+    fn each(&self, host: &[u8], forwarded: bool, mut tell: impl FnMut(&HeaderName, &HeaderValue)) {
+        if forwarded {
+            tell(&FORWARDED, &value(&self.element(host)));
+        }
+        tell(&FORWARDED_FOR, &self.address);
+        tell(&REAL_IP, &self.address);
+        tell(&FORWARDED_PROTO, &HeaderValue::from_static(self.scheme));
+        tell(&FORWARDED_PORT, &self.port(host));
+        if let Ok(host) = HeaderValue::from_bytes(host)
+            && !host.is_empty()
+        {
+            tell(&FORWARDED_HOST, &host);
         }
     }
 
@@ -138,46 +237,30 @@ fn address(ip: IpAddr) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Tells the endpoint of the client, in a checked request that came from `peer` to `listener`.
-pub(super) fn tell<B>(request: &mut Request<B>, peer: &Peer, listener: &Listener) {
+/// Has a checked request say nothing of its client that is not true, beside what the endpoint is [`Told`]. Where there is no such thing, the
+/// peer is a trusted hop, and its headers are added to.
+pub(super) fn tell<B>(request: &mut Request<B>, peer: &Peer, told: Option<&Told>, listener: &Listener) {
+    disarm(request.headers_mut(), told.is_none());
+    if told.is_some() {
+        return;
+    }
     let host = match request.uri().authority() {
-        Some(_) => Some(value(headers::host(request))),
-        None => request.headers().get(HOST).cloned(),
+        Some(authority) => value(authority.as_str()),
+        None => request
+            .headers()
+            .get(HOST)
+            .cloned()
+            .unwrap_or(HeaderValue::from_static("")),
     };
-    let host = host.filter(|host| !host.is_empty());
-    let is_trusted = listener.trusted.trusts(peer.ip);
-    disarm(request.headers_mut(), is_trusted);
-    if is_trusted {
-        let client = listener.trusted.client(peer.ip, request.headers());
-        add(request.headers_mut(), peer, host, listener.forwarded, client);
-    } else {
-        replace(request.headers_mut(), peer, host, listener.forwarded);
-    }
-}
-
-/// Whoever sent these headers has no say in them.
-fn replace(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarded: bool) {
-    let named = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-    if forwarded {
-        headers.insert(FORWARDED, value(&peer.element(named)));
-    } else {
-        headers.remove(FORWARDED);
-    }
-    headers.insert(FORWARDED_FOR, peer.address.clone());
-    headers.insert(REAL_IP, peer.address.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
-    headers.insert(FORWARDED_PORT, peer.port(named));
-    match host {
-        Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
-        None => drop(headers.remove(FORWARDED_HOST)),
-    }
+    let headers = request.headers_mut();
+    let client = listener.trusted.client(peer.ip, headers);
+    add(headers, peer, host.as_bytes(), listener.forwarded, client);
 }
 
 /// A trusted hop sent these headers: it is one more in the chain. `client` is whom it is believed to stand for.
-fn add(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarded: bool, client: IpAddr) {
-    let named = host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+fn add(headers: &mut HeaderMap, peer: &Peer, host: &[u8], forwarded: bool, client: IpAddr) {
     if forwarded || headers.contains_key(FORWARDED) {
-        append(headers, FORWARDED, peer.element(named).as_bytes());
+        append(headers, FORWARDED, peer.element(host).as_bytes());
     }
     append(headers, FORWARDED_FOR, peer.address.as_bytes());
     let real = if client == peer.ip {
@@ -189,8 +272,10 @@ fn add(headers: &mut HeaderMap, peer: &Peer, host: Option<HeaderValue>, forwarde
     headers
         .entry(FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static(peer.scheme));
-    headers.entry(FORWARDED_PORT).or_insert_with(|| peer.port(named));
-    if let Some(host) = host {
+    headers.entry(FORWARDED_PORT).or_insert_with(|| peer.port(host));
+    if let Ok(host) = HeaderValue::from_bytes(host)
+        && !host.is_empty()
+    {
         headers.entry(FORWARDED_HOST).or_insert(host);
     }
 }
@@ -214,6 +299,9 @@ fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use tenbin_http2::hpack::{Decoder, Field};
+
     use super::*;
 
     const NAMES: [&str; 6] = [
@@ -261,21 +349,38 @@ mod tests {
 
     #[test]
     fn what_an_untrusted_client_wrote_is_gone() {
-        let mut headers = written();
-        replace(
-            &mut headers,
-            &peer("[::ffff:192.0.2.1]:4711", true),
-            Some(value("a.example:8443")),
-            false,
-        );
+        let said = |client: &str, secure: bool, host: &str, forwarded: bool| {
+            let peer = peer(client, secure);
+            let told = Told::new(&peer, host.as_bytes(), forwarded);
+            let mut headers = written();
+            disarm(&mut headers, false);
+            assert!(headers.is_empty());
+            let lines = std::str::from_utf8(told.http1()).unwrap();
+            for line in lines.split_terminator("\r\n") {
+                let (name, value) = line.split_once(": ").unwrap();
+                headers.append(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+            }
+            let mut block = Vec::new();
+            let mut each = |field: Field, _| {
+                let Field::Header(name, value) = field else {
+                    unreachable!("headers alone")
+                };
+                block.push((name, value));
+                true
+            };
+            let http2 = Bytes::copy_from_slice(told.http2());
+            Decoder::new(0).decode(&http2, &mut each).unwrap();
+            let mut again = HeaderMap::new();
+            again.extend(block);
+            assert_eq!(again, headers, "the same in both forms");
+            headers
+        };
         assert_eq!(
-            all(&headers),
+            all(&said("[::ffff:192.0.2.1]:4711", true, "a.example:8443", false)),
             ["", "192.0.2.1", "a.example:8443", "8443", "https", "192.0.2.1"]
         );
-        let mut headers = written();
-        replace(&mut headers, &peer("[2001:db8::1]:1", false), None, true);
         assert_eq!(
-            all(&headers),
+            all(&said("[2001:db8::1]:1", false, "", true)),
             [
                 "for=\"[2001:db8::1]\";proto=http",
                 "2001:db8::1",
@@ -328,7 +433,7 @@ mod tests {
         add(
             &mut headers,
             &peer("10.0.0.1:1", true),
-            Some(value("b")),
+            b"b",
             false,
             [7, 7, 7, 7].into(),
         );
@@ -347,7 +452,7 @@ mod tests {
         add(
             &mut bare,
             &peer("10.0.0.1:1", false),
-            Some(value("b:80")),
+            b"b:80",
             false,
             [10, 0, 0, 1].into(),
         );
@@ -355,7 +460,7 @@ mod tests {
         add(
             &mut bare,
             &peer("10.0.0.2:1", false),
-            Some(value("[::1]:80")),
+            b"[::1]:80",
             true,
             [10, 0, 0, 1].into(),
         );

@@ -8,6 +8,7 @@ use http::{HeaderMap, Request};
 use http_body::Body;
 
 use super::error::Failure;
+use super::headers::Seen;
 use super::{forwarding, grpc, headers};
 use crate::state::{Listener, Routed};
 
@@ -18,6 +19,8 @@ pub struct Passed {
     pub host: String,
     /// Where it goes.
     pub routed: Routed,
+    /// What the endpoint is told of the client beside the head, as header lines.
+    pub told: Vec<u8>,
     /// Whether it asks for an upgrade that may pass.
     pub upgrade: bool,
 }
@@ -33,15 +36,24 @@ pub fn pass<B: Body>(
     secure: bool,
     listener: &Listener,
 ) -> Result<Passed, Failure> {
-    headers::check(request, secure)?;
-    let host = headers::host(request).to_owned();
+    let seen = Seen::of(request.headers());
+    let peer = forwarding::Peer::new(client, secure);
+    let host = headers::check(request, seen, secure)?.to_owned();
+    let told = peer.told(&host, listener);
     let routed = listener.route(&host, request.uri().path())?;
     if let Some(path) = &routed.path {
         headers::set_path(request, path)?;
     }
-    forwarding::tell(request, &forwarding::Peer::new(client, secure), listener);
-    let upgrade = headers::to_endpoint(request);
-    Ok(Passed { host, routed, upgrade })
+    if seen.client || told.is_none() {
+        forwarding::tell(request, &peer, told.as_deref(), listener);
+    }
+    let upgrade = headers::to_endpoint(request, seen, false);
+    Ok(Passed {
+        host,
+        routed,
+        told: told.map_or(Vec::new(), |told| told.http1().to_vec()),
+        upgrade,
+    })
 }
 
 /// How long a gRPC client says that it waits.

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::uri::{Parts, PathAndQuery, Scheme, Uri};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use tenbin_http2::Protocol;
@@ -16,11 +16,48 @@ use super::forwarding;
 use super::parcel::takes_trailers;
 use super::request_id::REQUEST_ID;
 
+/// What a head has of what is looked for on its way: one look at each name costs less than a search for each that may be there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Connection.
+    connection: bool,
+    /// TE that says `trailers` and nothing else.
+    trailers: bool,
+    /// Something else that is about its connection only.
+    others: bool,
+    /// Expect.
+    pub(super) expect: bool,
+    /// What only proxies may say of clients, or what imitates that.
+    pub(super) client: bool,
+    /// Grpc-Timeout.
+    pub(super) grpc_timeout: bool,
+    /// Grpc-Status.
+    pub(super) grpc_status: bool,
+}
+
+impl Seen {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Seen::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "connection" => seen.connection = true,
+                "te" if value.as_bytes() == b"trailers" => seen.trailers = true,
+                "expect" => seen.expect = true,
+                "grpc-timeout" => seen.grpc_timeout = true,
+                "grpc-status" => seen.grpc_status = true,
+                name if is_of_connection(name) => seen.others = true,
+                name => seen.client |= forwarding::is_of_client(name.as_bytes()),
+            }
+        }
+        seen
+    }
+}
+
 /// Whether a header is about one connection only, or the settings that only the upgrade to cleartext HTTP/2 carries. `Proxy` is no header
 /// at all; apps with CGI's variables take it for the proxy that they are to use (CVE-2016-5385).
-fn is_of_connection(name: &HeaderName) -> bool {
+fn is_of_connection(name: &str) -> bool {
     matches!(
-        name.as_str(),
+        name,
         "connection"
             | "te"
             | "transfer-encoding"
@@ -34,12 +71,21 @@ fn is_of_connection(name: &HeaderName) -> bool {
     )
 }
 
-/// Checks what routing and the endpoint will rely on, in a request that came over TLS where `secure`.
+/// Removes such headers.
+pub(super) fn remove(headers: &mut HeaderMap, is_bad: impl Fn(&HeaderName) -> bool) {
+    // There is hardly ever any: one look at each name costs less than a search for each that may be there.
+    while let Some(name) = headers.keys().find(|name| is_bad(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Checks what routing and the endpoint will rely on, in a request that came over TLS where `secure`. The host that it is for: of its target
+/// where that is absolute, else of its Host header.
 ///
 /// # Errors
 /// CONNECT and TRACE; an expectation that nobody can meet; a target that is none of an app's, or is for a secure connection where this is
 /// none; a Host that is missing (in HTTP/1.1), doubled or not a host; in HTTP/2, one that is not the `:authority`.
-pub(super) fn check<B>(request: &Request<B>, secure: bool) -> Result<(), Failure> {
+pub(super) fn check<B>(request: &Request<B>, seen: Seen, secure: bool) -> Result<&str, Failure> {
     let uri = request.uri();
     match *request.method() {
         // A protocol that is none of an upgrade (RFC 8441 §4, RFC 9220 §3).
@@ -51,17 +97,17 @@ pub(super) fn check<B>(request: &Request<B>, secure: bool) -> Result<(), Failure
     }
     check_target(request, secure)?;
     let mut hosts = request.headers().get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) && agrees(request, host) => {}
-        (None, None) if request.version() == Version::HTTP_2 && request.uri().authority().is_some() => {}
-        (None, None) if request.version() == Version::HTTP_10 => {}
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) && agrees(request, host) => host.to_str().unwrap_or_default(),
+        (None, None) if request.version() == Version::HTTP_2 && request.uri().authority().is_some() => "",
+        (None, None) if request.version() == Version::HTTP_10 => "",
         _ => return Err(Failure::BadRequest),
-    }
+    };
     // Who speaks HTTP/1.0 does not know of expectations (RFC 9110 §10.1.1).
-    if request.version() != Version::HTTP_10 && !is_known_expectation(request.headers()) {
+    if seen.expect && request.version() != Version::HTTP_10 && !is_known_expectation(request.headers()) {
         return Err(Failure::BadExpectation);
     }
-    Ok(())
+    Ok(uri.authority().map_or(host, Authority::as_str))
 }
 
 /// Whether nothing else is expected than to be told to go on (RFC 9110 §10.1.1).
@@ -166,22 +212,14 @@ pub(super) fn set_path<B>(request: &mut Request<B>, path: &str) -> Result<(), Fa
     Ok(())
 }
 
-/// The host that a checked request is for: of its target where that is absolute, else of its Host header.
-pub(super) fn host<B>(request: &Request<B>) -> &str {
-    match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => request
-            .headers()
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default(),
-    }
-}
-
-/// Makes a checked request what is sent to the endpoint. True if it asks for an upgrade that may pass.
-pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
-    if request.uri().authority().is_some() {
-        let host = HeaderValue::from_str(host(request)).unwrap_or(HeaderValue::from_static(""));
+/// Makes a checked request what is sent to the endpoint, in the form of HTTP/1.1; but one of HTTP/2 that goes on as one (`to_http2`) keeps
+/// its `:authority`. True if it asks for an upgrade that may pass.
+pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>, seen: Seen, to_http2: bool) -> bool {
+    let stays = to_http2 && request.version() == Version::HTTP_2;
+    if let Some(authority) = request.uri().authority()
+        && !stays
+    {
+        let host = HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""));
         request.headers_mut().insert(HOST, host);
         let mut origin = Parts::default();
         origin.path_and_query = request.uri().path_and_query().cloned();
@@ -189,13 +227,14 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
     }
     // With a body, nobody could say where it ends and the other protocol begins.
     let may_upgrade = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+    let is_old = request.version() == Version::HTTP_10;
     let headers = request.headers_mut();
-    let hop = Hop::of(headers);
-    let takes_trailers = hop.others && takes_trailers(headers);
-    let upgrade = strip(headers, hop).filter(|_| may_upgrade);
-    // Who speaks HTTP/1.0 does not know of it: no expectation counts, and none is passed on as one of HTTP/1.1.
-    if request.version() == Version::HTTP_10 {
-        request.headers_mut().remove(EXPECT);
+    let takes_trailers = seen.trailers || seen.others && takes_trailers(headers);
+    let upgrade = strip(headers, seen).filter(|_| may_upgrade);
+    if is_old {
+        // Who speaks HTTP/1.0 does not know of it: no expectation counts, and none is passed on as one of HTTP/1.1.
+        headers.remove(EXPECT);
+        headers.entry(HOST).or_insert(HeaderValue::from_static(""));
     }
     let unknown_length = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
     *request.version_mut() = Version::HTTP_11;
@@ -204,12 +243,9 @@ pub(super) fn to_endpoint<B: Body>(request: &mut Request<B>) -> bool {
     if unknown_length {
         headers.remove(CONTENT_LENGTH);
     }
-    if takes_trailers {
+    if takes_trailers && (seen.connection || seen.others) {
         // Ours, and true: trailers are passed on. gRPC's endpoints insist on it.
         headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    if !headers.contains_key(HOST) {
-        headers.insert(HOST, HeaderValue::from_static(""));
     }
     match upgrade {
         // An upgrade to cleartext HTTP/2 would carry requests past the routes.
@@ -233,14 +269,13 @@ pub(super) fn is_h2c(protocols: &[u8]) -> bool {
 ///
 /// # Errors
 /// A transfer coding that nobody asked for, or a switch of protocols that nobody asked for.
-pub(super) fn to_client<B>(response: &mut Response<B>, upgrade: bool) -> Result<(), Failure> {
+pub(super) fn to_client<B>(response: &mut Response<B>, seen: Seen, upgrade: bool) -> Result<(), Failure> {
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !upgrade {
         return Err(Failure::Protocol);
     }
     let headers = response.headers_mut();
-    let hop = Hop::of(headers);
-    if hop.others
+    if seen.others
         && let Some(coding) = headers.get(TRANSFER_ENCODING)
     {
         if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -248,7 +283,7 @@ pub(super) fn to_client<B>(response: &mut Response<B>, upgrade: bool) -> Result<
         }
         headers.remove(CONTENT_LENGTH);
     }
-    let protocol = strip(headers, hop);
+    let protocol = strip(headers, seen);
     if let (true, Some(protocol)) = (switching, protocol) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
@@ -256,38 +291,15 @@ pub(super) fn to_client<B>(response: &mut Response<B>, upgrade: bool) -> Result<
     Ok(())
 }
 
-/// What of a head is about its connection only: one look at each name costs less than a search for each that may be there.
-#[derive(Clone, Copy, Debug, Default)]
-struct Hop {
-    /// Connection.
-    connection: bool,
-    /// Something else.
-    others: bool,
-}
-
-impl Hop {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut hop = Hop::default();
-        for name in headers.keys() {
-            if *name == CONNECTION {
-                hop.connection = true;
-            } else {
-                hop.others |= is_of_connection(name);
-            }
-        }
-        hop
-    }
-}
-
 /// Removes what belongs to one connection. The value of Upgrade if Connection names it.
-fn strip(headers: &mut HeaderMap, hop: Hop) -> Option<HeaderValue> {
-    let upgrade = if hop.connection { strip_nominated(headers) } else { None };
-    if !hop.others {
-        return upgrade;
-    }
-    let left: Vec<HeaderName> = headers.keys().filter(|name| is_of_connection(name)).cloned().collect();
-    for name in left {
-        headers.remove(name);
+fn strip(headers: &mut HeaderMap, seen: Seen) -> Option<HeaderValue> {
+    let upgrade = if seen.connection {
+        strip_nominated(headers)
+    } else {
+        None
+    };
+    if seen.others {
+        remove(headers, |name| is_of_connection(name.as_str()));
     }
     upgrade
 }
@@ -327,6 +339,20 @@ mod tests {
     use http_body_util::Empty;
 
     type Body = Empty<&'static [u8]>;
+
+    fn check(request: &Request<Body>, secure: bool) -> Result<(), Failure> {
+        super::check(request, Seen::of(request.headers()), secure).map(drop)
+    }
+
+    fn to_endpoint(request: &mut Request<Body>) -> bool {
+        let seen = Seen::of(request.headers());
+        super::to_endpoint(request, seen, false)
+    }
+
+    fn to_client(response: &mut Response<()>, upgrade: bool) -> Result<(), Failure> {
+        let seen = Seen::of(response.headers());
+        super::to_client(response, seen, upgrade)
+    }
 
     fn request(uri: &str, headers: &[(&str, &str)]) -> Request<Body> {
         let mut request = Request::builder().uri(uri);
@@ -492,6 +518,17 @@ mod tests {
     }
 
     #[test]
+    fn from_http2_to_http2_the_authority_stays() {
+        let mut request = request("https://a:1/x", &[("te", "trailers"), ("te", "gzip"), ("x", "1")]);
+        *request.version_mut() = Version::HTTP_2;
+        let seen = Seen::of(request.headers());
+        assert!(!super::to_endpoint(&mut request, seen, true));
+        assert_eq!(request.uri(), "https://a:1/x");
+        assert_eq!(names(request.headers()), ["te", "x"]);
+        assert_eq!(request.headers().get_all(TE).iter().collect::<Vec<_>>(), ["trailers"]);
+    }
+
+    #[test]
     fn upgrades_pass_but_for_h2c() {
         let mut socket = request(
             "/",
@@ -515,12 +552,13 @@ mod tests {
 
     #[test]
     fn an_absolute_target_decides_the_host() {
+        let host = |request: &Request<Body>| super::check(request, Seen::default(), false).map(str::to_owned);
         let mut absolute = request("http://real.example:81/x?y=1", &[("host", "other")]);
-        assert_eq!(host(&absolute), "real.example:81");
+        assert_eq!(host(&absolute).as_deref(), Ok("real.example:81"));
         to_endpoint(&mut absolute);
         assert_eq!(absolute.headers()[HOST], "real.example:81");
         assert_eq!(absolute.uri(), "/x?y=1");
-        assert_eq!(host(&request("/x", &[("host", "other")])), "other");
+        assert_eq!(host(&request("/x", &[("host", "other")])).as_deref(), Ok("other"));
     }
 
     #[test]

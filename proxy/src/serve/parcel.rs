@@ -3,12 +3,13 @@
 
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme, Uri};
 use http::{Method, Request};
 use http_body::Body;
 
+use super::forwarding::Told;
 use super::http2::strip_request;
 use super::upload::{RequestBody, Upload};
 use crate::state::{Endpoint, EndpointTls};
@@ -19,10 +20,11 @@ pub struct Parcel {
     /// Gone when it was sent and is not to be sent again.
     head: Option<Parts>,
     upload: Option<Rc<Upload>>,
-    /// Host, while the head is in the form of HTTP/2.
+    /// Whether the head was made fit for HTTP/2, and what Host it had then.
+    is_http2: bool,
     host: Option<HeaderValue>,
-    /// Whether the client takes trailers: said to endpoints that speak HTTP/2.
-    takes_trailers: bool,
+    /// What endpoints are told beside the head.
+    told: Option<Rc<Told>>,
 }
 
 /// Whether a request by this method usually has a body, so that its length is said where there is none, too (RFC 9110 §8.6).
@@ -40,12 +42,14 @@ pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
 }
 
 impl Parcel {
-    pub(super) fn new(head: Parts, upload: Option<Rc<Upload>>, takes_trailers: bool) -> Self {
+    /// A head made [what is sent](super::headers::to_endpoint).
+    pub(super) fn new(head: Parts, upload: Option<Rc<Upload>>, told: Option<Rc<Told>>) -> Self {
         Parcel {
             head: Some(head),
-            host: None,
             upload,
-            takes_trailers,
+            is_http2: false,
+            host: None,
+            told,
         }
     }
 
@@ -64,15 +68,19 @@ impl Parcel {
         self.head.is_some() && self.upload.as_ref().is_none_or(|upload| upload.is_whole())
     }
 
-    /// The request for an endpoint that speaks HTTP/1.1, from its beginning; `None` if it is not to be sent again.
-    pub(crate) fn once_more(&mut self) -> Option<(&Parts, RequestBody)> {
+    /// The request for an endpoint that speaks HTTP/1.1, from its beginning, with header lines that are ready; `None` if it is not to be sent
+    /// again.
+    pub(crate) fn once_more(&mut self) -> Option<(&Parts, &[u8], RequestBody)> {
         self.head.as_ref()?;
         let body = self.body();
         let head = self.head.as_mut()?;
-        if let Some(host) = self.host.take() {
+        let is_authority = |authority: &Authority| HeaderValue::from_str(authority.as_str()).ok();
+        self.is_http2 = false;
+        if let Some(host) = self.host.take().or_else(|| head.uri.authority().and_then(is_authority)) {
             head.headers.insert(HOST, host);
         }
-        Some((head, body))
+        let told = self.told.as_deref().map_or(&b""[..], Told::http1);
+        Some((head, told, body))
     }
 
     /// It was sent, and is not to be sent again.
@@ -80,17 +88,21 @@ impl Parcel {
         self.drop_head();
     }
 
-    /// The request for `endpoint`, which speaks HTTP/2, from its beginning; `None` if it is not to be sent again. If it may be, its head is to
-    /// be given back ([`Self::keep`]).
+    /// The request for `endpoint`, which speaks HTTP/2, from its beginning, with headers that are [ready](Self::ready) beside it; `None` if it
+    /// is not to be sent again. If it may be, its head is to be given back ([`Self::keep`]).
     pub(crate) fn request(&mut self, endpoint: &Endpoint) -> Option<(Request<()>, RequestBody)> {
         let mut head = self.head.take()?;
         let body = self.body();
-        let takes_trailers = self.takes_trailers;
-        let host = self
-            .host
-            .get_or_insert_with(|| to_http2(&mut head, &body, takes_trailers));
-        address(&mut head.uri, host, endpoint);
+        if !std::mem::replace(&mut self.is_http2, true) {
+            self.host = to_http2(&mut head, &body);
+        }
+        address(&mut head.uri, self.host.as_ref(), endpoint);
         Some((Request::from_parts(head, ()), body))
+    }
+
+    /// Headers of a request for an endpoint that speaks HTTP/2, as part of a header block.
+    pub(crate) fn ready(&self) -> &[u8] {
+        self.told.as_deref().map_or(&b""[..], Told::http2)
     }
 
     /// The head of a request that may be sent again.
@@ -125,15 +137,13 @@ impl Drop for Parcel {
     }
 }
 
-/// What is said in frames is not said in headers (RFC 9113 §8.2.2), but for how much there is to come. Gives Host, which is said elsewhere.
-fn to_http2(head: &mut Parts, body: &RequestBody, takes_trailers: bool) -> HeaderValue {
+/// What is said in frames is not said in headers (RFC 9113 §8.2.2), but for how much there is to come. Gives Host, which is said elsewhere;
+/// none where the target says it.
+fn to_http2(head: &mut Parts, body: &RequestBody) -> Option<HeaderValue> {
     let headers = &mut head.headers;
-    strip_request(headers);
-    // Usually it says so already.
-    match (headers.contains_key(TE), takes_trailers) {
-        (false, true) => drop(headers.insert(TE, HeaderValue::from_static("trailers"))),
-        (true, false) => drop(headers.remove(TE)),
-        (true, true) | (false, false) => {}
+    // All that is left of what is of a connection.
+    if headers.contains_key(UPGRADE) {
+        strip_request(headers);
     }
     if !headers.contains_key(CONTENT_LENGTH)
         && let Some(length) = body.size_hint().exact()
@@ -141,17 +151,23 @@ fn to_http2(head: &mut Parts, body: &RequestBody, takes_trailers: bool) -> Heade
     {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    headers.remove(HOST).unwrap_or(HeaderValue::from_static(""))
+    headers.remove(HOST)
 }
 
 /// Host becomes the authority (RFC 9113 §8.3.1).
-fn address(uri: &mut Uri, host: &HeaderValue, endpoint: &Endpoint) {
-    let authority = Authority::try_from(host.as_bytes()).ok();
-    let mut parts = std::mem::take(uri).into_parts();
-    parts.scheme = Some(match endpoint.transport.tls {
+fn address(uri: &mut Uri, host: Option<&HeaderValue>, endpoint: &Endpoint) {
+    let scheme = match endpoint.transport.tls {
         EndpointTls::Off => Scheme::HTTP,
         EndpointTls::On { .. } | EndpointTls::Unusable(_) => Scheme::HTTPS,
-    });
-    parts.authority = authority.or_else(|| endpoint.address.to_string().parse().ok());
+    };
+    if host.is_none() && uri.scheme() == Some(&scheme) {
+        return;
+    }
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.scheme = Some(scheme);
+    if let Some(host) = host {
+        let authority = Authority::try_from(host.as_bytes()).ok();
+        parts.authority = authority.or_else(|| endpoint.address.to_string().parse().ok());
+    }
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }

@@ -14,6 +14,7 @@ use super::error::Failure;
 use super::exchange::Exchange;
 use super::forward::{Answer, Way, forward};
 use super::grpc;
+use super::headers::Seen;
 use super::incoming::Incoming;
 use super::informer::Informer;
 use super::tunnel::Tunnel;
@@ -34,9 +35,7 @@ pub(super) async fn serve(
 
     let form = Form::of(&request);
     let is_http1 = request.version() < Version::HTTP_2;
-    let secure = exchange.connection().tls.is_some();
-    let way = headers::check(&request, secure).and_then(|()| find_way(&exchange, listener, &mut request));
-    forwarding::tell(&mut request, &exchange.connection().peer, listener);
+    let way = find_way(exchange.connection(), listener, &mut request);
     drop(snapshot);
     let outcome = match way {
         Ok(way) => answer(&mut exchange, &way, request).await,
@@ -48,18 +47,26 @@ pub(super) async fn serve(
     }
 }
 
-/// Where a checked request goes. Its path becomes the one that it was routed by.
-fn find_way(exchange: &Exchange, listener: &Listener, request: &mut Request<Incoming>) -> Result<Way, Failure> {
-    let routed = listener.route(headers::host(request), request.uri().path())?;
+/// Checks a request, and where it goes. Its path becomes the one that it was routed by; what it says of its client, what is true.
+fn find_way(connection: &Connection, listener: &Listener, request: &mut Request<Incoming>) -> Result<Way, Failure> {
+    let seen = Seen::of(request.headers());
+    let peer = &connection.peer;
+    let host = headers::check(request, seen, connection.tls.is_some())?;
+    let told = peer.told(host, listener);
+    let routed = listener.route(host, request.uri().path())?;
     if let Some(path) = &routed.path {
         headers::set_path(request, path)?;
     }
-    let peer = exchange.connection().client.ip();
-    let client = || listener.trusted.client(peer, request.headers());
+    let client = || listener.trusted.client(connection.client.ip(), request.headers());
     let bond = routed.cluster.affinity.bond(request, client, since_1970);
+    if seen.client || told.is_none() {
+        forwarding::tell(request, peer, told.as_deref(), listener);
+    }
     Ok(Way {
         routed,
         bond,
+        seen,
+        told,
         served_by: listener.served_by.clone(),
     })
 }

@@ -93,13 +93,13 @@ impl Call {
         })
     }
 
-    /// Takes up the request, whose body is sent by waiting for the response.
+    /// Takes up the request, whose body is sent by waiting for the response; `ready` are further headers of it.
     ///
     /// # Errors
     /// Nothing of it is sent: the endpoint takes no more over this connection, or none for now.
-    pub(super) fn begin(&mut self, head: &Request<()>, body: RequestBody) -> Result<(), Refused> {
+    pub(super) fn begin(&mut self, head: &Request<()>, ready: &[u8], body: RequestBody) -> Result<(), Refused> {
         let is_all = body.is_end_stream();
-        self.stream = Some(self.ticket.request(head, is_all)?);
+        self.stream = Some(self.ticket.request(head, ready, is_all)?);
         self.is_head = head.method() == Method::HEAD;
         self.rest = (!is_all).then(|| Rest {
             left: body.size_hint().exact(),

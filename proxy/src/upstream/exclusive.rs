@@ -113,9 +113,9 @@ impl Exclusive {
         })
     }
 
-    /// Takes up the next request, which is sent by waiting for the head of its response.
-    pub(super) fn begin(&mut self, head: &Parts, body: RequestBody) {
-        self.outgoing.begin(head, body);
+    /// Takes up the next request, which is sent by waiting for the head of its response; `ready` are further header lines of it.
+    pub(super) fn begin(&mut self, head: &Parts, ready: &[u8], body: RequestBody) {
+        self.outgoing.begin(head, ready, body);
         self.heard = 0;
         self.interim = 0;
         self.keep = true;

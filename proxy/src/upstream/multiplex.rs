@@ -132,8 +132,8 @@ impl Ticket {
     ///
     /// # Errors
     /// The endpoint takes none, any more or for now: nothing is sent.
-    pub(super) fn request(&self, head: &Request<()>, end: bool) -> Result<(Sender, Receiver), Refused> {
-        self.connection.http.request(head, end)
+    pub(super) fn request(&self, head: &Request<()>, ready: &[u8], end: bool) -> Result<(Sender, Receiver), Refused> {
+        self.connection.http.request(head, ready, end)
     }
 
     /// So many bytes of a request were sent.

@@ -70,8 +70,8 @@ pub(super) enum Unfinished {
 }
 
 impl Outgoing {
-    /// Takes up the next request.
-    pub(super) fn begin(&mut self, head: &Parts, body: RequestBody) {
+    /// Takes up the next request; `ready` are further header lines of it.
+    pub(super) fn begin(&mut self, head: &Parts, ready: &[u8], body: RequestBody) {
         self.stop();
         self.begun = false;
         let length = if body.is_end_stream() {
@@ -84,6 +84,7 @@ impl Outgoing {
             &head.method,
             &target(&head.uri),
             &head.headers,
+            ready,
             length,
         );
         if !body.is_end_stream() {

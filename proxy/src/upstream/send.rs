@@ -59,7 +59,7 @@ pub async fn send(
             let Some((request, body)) = parcel.request(endpoint) else {
                 return Err(spent());
             };
-            let begun = call.begin(&request, body);
+            let begun = call.begin(&request, parcel.ready(), body);
             if keep || begun.is_err() {
                 parcel.keep(request);
             }
@@ -96,10 +96,10 @@ async fn over_http1(
     patience: &Patience,
     interim: &mut dyn FnMut(StatusCode, HeaderMap),
 ) -> Result<Response<BodyReader>, Undelivered> {
-    let Some((head, body)) = parcel.once_more() else {
+    let Some((head, ready, body)) = parcel.once_more() else {
         return Err(spent());
     };
-    connection.begin(head, body);
+    connection.begin(head, ready, body);
     let came = poll_fn(|cx| connection.poll_head(&head.method, interim, cx));
     let outcome = patience.head(came).await;
     if !keep && !matches!(outcome, Ok(Err(Broken::Unsent(_)))) {

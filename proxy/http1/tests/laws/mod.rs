@@ -180,7 +180,7 @@ pub(crate) fn request(wire: &[u8]) {
     // On the way to an endpoint.
     let mut out = BytesMut::new();
     let announced = (head.body != Length::Exact(0)).then_some(head.body);
-    write_request(&mut out, request.method(), target, request.headers(), announced);
+    write_request(&mut out, request.method(), target, request.headers(), b"", announced);
     let written = read_request(&out, &[out.len()], &Limits { head: 4096, ..LIMITS });
     let Outcome::Head(again, all) = written else {
         panic!("what was written is not read: {written:?}");

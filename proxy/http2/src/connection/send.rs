@@ -9,12 +9,13 @@ use crate::{Reason, frame, hpack};
 
 impl Connection {
     /// Client: begins a stream, and returns its number. The head's URI gives scheme (http where there is none), authority and path, an
-    /// extension [`Protocol`] the `:protocol`. Host and what belongs to a connection of HTTP/1.1 must not be among its headers.
+    /// extension [`Protocol`] the `:protocol`. Host and what belongs to a connection of HTTP/1.1 must not be among its headers. `ready`: further
+    /// headers, as [`put_header`](hpack::put_header) writes them.
     ///
     /// # Errors
     ///
     /// [`Refused::Full`] at the peer's limit; [`Refused::Closing`] after a GOAWAY, when the numbers are spent, and of servers.
-    pub fn request(&mut self, head: &http::Request<()>, end: bool) -> Result<u32, Refused> {
+    pub fn request(&mut self, head: &http::Request<()>, ready: &[u8], end: bool) -> Result<u32, Refused> {
         let is_closing = self.phase == Phase::Over || self.leaving != Leaving::No || self.peer_left.is_some();
         let id = self.next_stream;
         if is_closing || self.role == Role::Server || id > MAX_STREAM {
@@ -52,9 +53,8 @@ impl Connection {
             if let Some(protocol) = protocol {
                 hpack::put_protocol(out, &protocol.0);
             }
-            for (name, value) in head.headers() {
-                hpack::put_header(out, name, value);
-            }
+            hpack::put_headers(out, head.headers());
+            out.extend_from_slice(ready);
         });
         Ok(id)
     }
@@ -78,9 +78,7 @@ impl Connection {
         }
         frame::put_headers(&mut self.output.joined, stream, end, MAX_FRAME, |out| {
             hpack::put_status(out, head.status());
-            for (name, value) in head.headers() {
-                hpack::put_header(out, name, value);
-            }
+            hpack::put_headers(out, head.headers());
         });
         Ok(())
     }
@@ -138,9 +136,7 @@ impl Connection {
     pub fn send_trailers(&mut self, stream: u32, trailers: &HeaderMap) -> Result<(), Refused> {
         self.goes_on(stream, Half::Body, true)?;
         frame::put_headers(&mut self.output.joined, stream, true, MAX_FRAME, |out| {
-            for (name, value) in trailers {
-                hpack::put_header(out, name, value);
-            }
+            hpack::put_headers(out, trailers);
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::known;
 
@@ -71,62 +71,119 @@ pub fn put_status(out: &mut BytesMut, status: StatusCode) {
     out.extend_from_slice(&[0x80 | index]);
 }
 
+/// Writes headers or trailers, each as [`put_header`] does.
+pub fn put_headers(out: &mut BytesMut, headers: &HeaderMap) {
+    let most: usize = headers.iter().map(|(name, value)| most(name, value)).sum();
+    fill(out, most, |room| {
+        for (name, value) in headers {
+            room.header(name, value);
+        }
+    });
+}
+
 /// Writes a header or trailer; as one that nobody on the way is to put in a table where it is secret by its name, or its value is
 /// marked as sensitive.
-#[inline]
 pub fn put_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    let name = name.as_str().as_bytes();
-    let index = known::index(name);
-    let secret = value.is_sensitive() || index.is_some_and(|index| SECRET.contains(&index));
-    let kind = if secret { NEVER_INDEXED } else { PLAIN };
-    match index {
-        Some(index) => put_indexed_name(out, kind, index, value.as_bytes()),
-        None => put_name(out, kind, name, value.as_bytes()),
-    }
+    fill(out, most(name, value), |room| room.header(name, value));
+}
+
+/// The most bytes that a header takes.
+fn most(name: &HeaderName, value: &HeaderValue) -> usize {
+    FRAMING + name.as_str().len() + value.len()
 }
 
 /// Writes a literal field whose name is the static table's.
-#[inline]
 fn put_indexed_name(out: &mut BytesMut, kind: u8, index: u8, value: &[u8]) {
-    out.reserve(FRAMING + value.len());
-    match index {
-        ..15 => out.extend_from_slice(&[kind | index]),
-        // No index of the static table takes more than two bytes.
-        15.. => out.extend_from_slice(&[kind | 15, index - 15]),
-    }
-    put_string(out, value);
+    fill(out, FRAMING + value.len(), |room| room.indexed_name(kind, index, value));
 }
 
 /// Writes a literal field with its name.
-#[inline]
 fn put_name(out: &mut BytesMut, kind: u8, name: &[u8], value: &[u8]) {
-    out.reserve(FRAMING + name.len() + value.len());
-    out.extend_from_slice(&[kind]);
-    put_string(out, name);
-    put_string(out, value);
+    fill(out, FRAMING + name.len() + value.len(), |room| {
+        room.name(kind, name, value)
+    });
 }
 
-/// Writes a string as it is (RFC 7541 §5.2).
+/// Makes room for `most` bytes at once, since adding to the buffer piece by piece costs more than the copies, and has it written.
 #[inline]
-fn put_string(out: &mut BytesMut, text: &[u8]) {
-    match u8::try_from(text.len()) {
-        Ok(length @ ..127) => out.extend_from_slice(&[length]),
-        _ => {
-            out.extend_from_slice(&[127]);
-            put_rest_of_integer(out, text.len().saturating_sub(127));
+fn fill(out: &mut BytesMut, most: usize, write: impl FnOnce(&mut Room<'_>)) {
+    let begin = out.len();
+    out.resize(begin + most, 0);
+    let mut room = Room {
+        rest: out.get_mut(begin..).unwrap_or_default(),
+    };
+    write(&mut room);
+    let left = room.rest.len();
+    out.truncate(begin + most - left);
+}
+
+/// What is still to be written of a buffer.
+struct Room<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Room<'_> {
+    #[inline]
+    fn put(&mut self, text: &[u8]) {
+        let room = std::mem::take(&mut self.rest).split_at_mut_checked(text.len());
+        debug_assert!(room.is_some(), "there is room for all that is written");
+        if let Some((to, rest)) = room {
+            to.copy_from_slice(text);
+            self.rest = rest;
         }
     }
-    out.extend_from_slice(text);
-}
 
-/// Writes what of an integer does not fit its first byte (RFC 7541 §5.1).
-fn put_rest_of_integer(out: &mut BytesMut, mut rest: usize) {
-    loop {
-        let [low, ..] = rest.to_le_bytes();
-        rest >>= 7;
-        if rest == 0 {
-            return out.extend_from_slice(&[low & 0x7f]);
+    #[inline]
+    fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let name = name.as_str().as_bytes();
+        let index = known::index(name);
+        let secret = value.is_sensitive() || index.is_some_and(|index| SECRET.contains(&index));
+        let kind = if secret { NEVER_INDEXED } else { PLAIN };
+        match index {
+            Some(index) => self.indexed_name(kind, index, value.as_bytes()),
+            None => self.name(kind, name, value.as_bytes()),
         }
-        out.extend_from_slice(&[low | 0x80]);
+    }
+
+    #[inline]
+    fn indexed_name(&mut self, kind: u8, index: u8, value: &[u8]) {
+        match index {
+            ..15 => self.put(&[kind | index]),
+            // No index of the static table takes more than two bytes.
+            15.. => self.put(&[kind | 15, index - 15]),
+        }
+        self.string(value);
+    }
+
+    #[inline]
+    fn name(&mut self, kind: u8, name: &[u8], value: &[u8]) {
+        self.put(&[kind]);
+        self.string(name);
+        self.string(value);
+    }
+
+    /// A string as it is (RFC 7541 §5.2).
+    #[inline]
+    fn string(&mut self, text: &[u8]) {
+        match u8::try_from(text.len()) {
+            Ok(length @ ..127) => self.put(&[length]),
+            _ => {
+                self.put(&[127]);
+                self.rest_of_integer(text.len().saturating_sub(127));
+            }
+        }
+        self.put(text);
+    }
+
+    /// What of an integer does not fit its first byte (RFC 7541 §5.1).
+    fn rest_of_integer(&mut self, mut rest: usize) {
+        loop {
+            let [low, ..] = rest.to_le_bytes();
+            rest >>= 7;
+            if rest == 0 {
+                return self.put(&[low & 0x7f]);
+            }
+            self.put(&[low | 0x80]);
+        }
     }
 }

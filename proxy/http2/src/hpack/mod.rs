@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use crate::{Error, Malformed, Reason};
 
 pub use decode::Decoder;
-pub use encode::{put_authority, put_header, put_method, put_path, put_protocol, put_scheme, put_status};
+pub use encode::{put_authority, put_header, put_headers, put_method, put_path, put_protocol, put_scheme, put_status};
 
 /// One field of a header block, parsed; those of the dynamic table are kept parsed, so that what comes again costs a clone (of
 /// reference counts).

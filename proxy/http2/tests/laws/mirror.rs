@@ -63,7 +63,7 @@ impl Mirror {
         while self.next <= last {
             let head = http::Request::post("http://a/").body(()).expect("a request");
             // After a GOAWAY nothing can be begun any more, though it may have been.
-            let Ok(id) = self.connection.request(&head, false) else {
+            let Ok(id) = self.connection.request(&head, &[], false) else {
                 self.is_whole = false;
                 return;
             };

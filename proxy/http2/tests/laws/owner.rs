@@ -300,7 +300,7 @@ impl<'a> Owner<'a> {
         fill(head.headers_mut(), shape);
         let end = shape & 8 != 0;
         let before = self.connection.open_streams();
-        match self.connection.request(&head, end) {
+        match self.connection.request(&head, &[], end) {
             Ok(stream) => {
                 self.begin(stream, end, false);
                 let message = self.sent.entry(stream).or_default();

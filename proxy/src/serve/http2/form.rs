@@ -9,7 +9,7 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Version};
 use tenbin_http2::Protocol;
 
-use crate::serve::headers::is_h2c;
+use crate::serve::headers::{is_h2c, remove};
 
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
@@ -30,13 +30,6 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 /// Removes what no request of HTTP/2 may have; TE may stay, if it asks for trailers.
 pub(in crate::serve) fn strip_request(headers: &mut HeaderMap) {
     remove(headers, is_of_connection);
-}
-
-fn remove(headers: &mut HeaderMap, is_bad: impl Fn(&HeaderName) -> bool) {
-    // There is hardly ever any: one look at each name costs less than a search for each that may be there.
-    while let Some(name) = headers.keys().find(|name| is_bad(name)).cloned() {
-        headers.remove(name);
-    }
 }
 
 /// Makes one header of a cookie's crumbs, as HTTP/1.1 wants it (RFC 9113 §8.2.3).

@@ -30,7 +30,7 @@ fn get(uri: &str) -> Parts {
 /// Sends a request without a body and waits for the head of its response; the statuses of those before it.
 async fn head(connection: &mut Exclusive, request: &Parts) -> (Result<ResponseHead, Broken>, Vec<u16>) {
     let mut told = Vec::new();
-    connection.begin(request, RequestBody::empty());
+    connection.begin(request, b"", RequestBody::empty());
     let mut interim = |status: StatusCode, _| told.push(status.as_u16());
     let head = poll_fn(|cx| connection.poll_head(&request.method, &mut interim, cx)).await;
     (head, told)

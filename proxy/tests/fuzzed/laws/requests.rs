@@ -91,8 +91,8 @@ pub(crate) fn law(wire: &[u8]) {
     };
     assert_eq!(way.upgrade, passed.headers().contains_key("upgrade"));
     kept(&before, passed.headers(), &way);
-    said(passed.headers(), client, trusted);
-    written(&passed, length, &way, version);
+    let next = written(&passed, length, &way, version);
+    said(&next, client, trusted);
 }
 
 /// What a client says of its connection stays with it; all else that is not about the client goes on as it came.
@@ -182,8 +182,8 @@ fn said(after: &HeaderMap, client: SocketAddr, trusted: bool) {
     }
 }
 
-/// The next proxy gets one request, and makes the same of it.
-fn written(passed: &Request<Announced>, length: Length, way: &Passed, version: Version) {
+/// The next proxy gets one request, whose headers these are, and makes the same of it.
+fn written(passed: &Request<Announced>, length: Length, way: &Passed, version: Version) -> HeaderMap {
     assert_eq!(passed.version(), Version::HTTP_11);
     let target = passed.uri().to_string();
     assert!(
@@ -192,7 +192,14 @@ fn written(passed: &Request<Announced>, length: Length, way: &Passed, version: V
     );
     let mut out = BytesMut::new();
     let announced = (length != Length::Exact(0)).then_some(length);
-    write_request(&mut out, passed.method(), &target, passed.headers(), announced);
+    write_request(
+        &mut out,
+        passed.method(),
+        &target,
+        passed.headers(),
+        &way.told,
+        announced,
+    );
     let roomy = Limits {
         head: limits::MAX_HEAD * 4,
         headers: limits::MAX_HEADERS + 16,
@@ -205,9 +212,10 @@ fn written(passed: &Request<Announced>, length: Length, way: &Passed, version: V
         (again.request.method(), again.request.uri().to_string()),
         (passed.method(), target)
     );
+    let headers = again.request.headers().clone();
     // Who speaks HTTP/1.0 may name no host; the next one wants to know.
     if version == Version::HTTP_10 && way.host.is_empty() {
-        return;
+        return headers;
     }
     let mut next = request(again);
     let second = pass(&mut next, ([10, 0, 0, 1], 4711).into(), false, web()).expect("the next proxy lets it through");
@@ -217,4 +225,5 @@ fn written(passed: &Request<Announced>, length: Length, way: &Passed, version: V
         (second.routed.route, next.uri().to_string()),
         (way.routed.route.clone(), passed.uri().to_string())
     );
+    headers
 }
