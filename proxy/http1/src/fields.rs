@@ -60,7 +60,7 @@ pub(crate) fn read(section: &Bytes, at: usize, count: usize) -> Result<(HeaderMa
         let value = trimmed(value);
         let value = HeaderValue::from_maybe_shared(section.slice_ref(value))
             .map_err(|_| start::carriage_return(value).unwrap_or(Malformed::Value))?;
-        named.see(&name);
+        named.see(&name, &value);
         headers.try_append(name, value).map_err(|_| Malformed::TooManyHeaders)?;
     }
     Ok((headers, named))

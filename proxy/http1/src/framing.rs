@@ -13,28 +13,77 @@ const LENGTH_DIGITS: usize = 20;
 /// not understood here.
 const CODINGS: [&str; 5] = ["compress", "deflate", "gzip", "x-compress", "x-gzip"];
 
-/// Which of the fields that are read here a head has, so that nobody looks for others.
+/// What the fields of a head say of that, noted while they are read, so that nobody looks for them again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Named {
-    content_length: bool,
+    length: Said,
     transfer_encoding: bool,
-    connection: bool,
+    /// Options of Connection.
+    close: bool,
+    keep_alive: bool,
+}
+
+/// What is said of a length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Said {
+    #[default]
+    Nothing,
+    Length(u64),
+    /// What is no number, or more than one line.
+    Nonsense,
 }
 
 impl Named {
-    /// The head has a field of this name.
+    /// The head has this field.
     #[inline]
-    pub(crate) fn see(&mut self, name: &HeaderName) {
-        self.content_length |= *name == CONTENT_LENGTH;
-        self.transfer_encoding |= *name == TRANSFER_ENCODING;
-        self.connection |= *name == CONNECTION;
+    pub(crate) fn see(&mut self, name: &HeaderName, value: &HeaderValue) {
+        if *name == CONTENT_LENGTH {
+            self.length = match (self.length, decimal(value.as_bytes())) {
+                (Said::Nothing, Some(length)) => Said::Length(length),
+                // Identical lines, which RFC 9110 §8.6 lets a recipient join, are refused too.
+                _ => Said::Nonsense,
+            };
+        } else if *name == CONNECTION {
+            for option in value.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else {
+            self.transfer_encoding |= *name == TRANSFER_ENCODING;
+        }
     }
+
+    /// One line with one number, or none.
+    fn content_length(self) -> Result<Option<u64>, Malformed> {
+        match self.length {
+            Said::Nothing => Ok(None),
+            Said::Length(length) => Ok(Some(length)),
+            Said::Nonsense => Err(Malformed::ContentLength),
+        }
+    }
+
+    /// Whether the sender lets the connection go on (RFC 9112 §9.3).
+    pub(crate) fn keeps_alive(self, version: Version) -> bool {
+        !self.close && (version >= Version::HTTP_11 || self.keep_alive)
+    }
+}
+
+/// A number of nothing but digits, and of no more than 64 bits.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > LENGTH_DIGITS {
+        return None;
+    }
+    let add = |sum: u64, &digit: &u8| match digit {
+        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    };
+    digits.iter().try_fold(0, add)
 }
 
 /// How a request's body ends: it has none unless its head says so.
 pub(crate) fn of_request(headers: &HeaderMap, named: Named, version: Version) -> Result<Length, Malformed> {
     let chunked = is_chunked(headers, named, version)?;
-    match (chunked, content_length(headers, named)?) {
+    match (chunked, named.content_length()?) {
         (true, None) => Ok(Length::Chunked),
         (true, Some(_)) => Err(Malformed::LengthAndEncoding),
         (false, length) => Ok(Length::Exact(length.unwrap_or(0))),
@@ -60,7 +109,7 @@ pub(crate) fn of_response(
             Bodiless::No => (Length::Chunked, certain),
         });
     }
-    Ok(match (bodiless, content_length(headers, named)?) {
+    Ok(match (bodiless, named.content_length()?) {
         (Bodiless::Never, length) => (Length::Exact(0), length.unwrap_or(0) == 0),
         (Bodiless::ThisTime, _) => (Length::Exact(0), true),
         (Bodiless::No, Some(length)) => (Length::Exact(length), true),
@@ -134,42 +183,4 @@ fn other_coding(line: &HeaderValue) -> Malformed {
     } else {
         Malformed::TransferEncoding
     }
-}
-
-/// One line with one number: identical ones, which RFC 9110 §8.6 lets a recipient join, are refused too.
-fn content_length(headers: &HeaderMap, named: Named) -> Result<Option<u64>, Malformed> {
-    if !named.content_length {
-        return Ok(None);
-    }
-    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(line) = lines.next() else {
-        return Ok(None);
-    };
-    if lines.next().is_some() {
-        return Err(Malformed::ContentLength);
-    }
-    let digits = line.as_bytes();
-    if digits.is_empty() || digits.len() > LENGTH_DIGITS {
-        return Err(Malformed::ContentLength);
-    }
-    let add = |sum: u64, &digit: &u8| match digit {
-        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
-        _ => None,
-    };
-    digits.iter().try_fold(0, add).map(Some).ok_or(Malformed::ContentLength)
-}
-
-/// Whether the sender lets the connection go on (RFC 9112 §9.3).
-pub(crate) fn keeps_alive(headers: &HeaderMap, named: Named, version: Version) -> bool {
-    if !named.connection {
-        return version >= Version::HTTP_11;
-    }
-    let has = |option: &[u8]| {
-        let mut options = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|line| line.as_bytes().split(|&b| b == b','));
-        options.any(|found| found.trim_ascii().eq_ignore_ascii_case(option))
-    };
-    !has(b"close") && (version >= Version::HTTP_11 || has(b"keep-alive"))
 }

@@ -86,7 +86,7 @@ impl HeadReader {
             return Ok(None);
         };
         let body = framing::of_request(&headers, named, line.version)?;
-        let keep_alive = framing::keeps_alive(&headers, named, line.version);
+        let keep_alive = named.keeps_alive(line.version);
         let mut request = Request::new(());
         *request.uri_mut() = target::read(&line.method, head.slice(line.target))?;
         *request.method_mut() = line.method;
@@ -120,7 +120,7 @@ impl HeadReader {
             return Ok(None);
         };
         let (body, certain) = framing::of_response(&mut headers, named, line.version, line.status, method)?;
-        let keep_alive = certain && framing::keeps_alive(&headers, named, line.version);
+        let keep_alive = certain && named.keeps_alive(line.version);
         let mut response = Response::new(());
         *response.status_mut() = line.status;
         *response.version_mut() = line.version;

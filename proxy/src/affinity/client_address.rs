@@ -77,11 +77,15 @@ fn entries(headers: &HeaderMap) -> impl Iterator<Item = Entry> {
     lines.flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')).map(entry)
 }
 
-/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
+/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`. A zone (`fe80::1%2`) means something only to
+/// whoever wrote it: such an address is none.
 fn entry(text: &[u8]) -> Entry {
     let text = text.trim_ascii();
     if text.is_empty() {
         return Entry::Empty;
+    }
+    if text.contains(&b'%') {
+        return Entry::Garbage;
     }
     let bracketed = || text.strip_prefix(b"[")?.strip_suffix(b"]");
     let address = parse::<IpAddr>(text)
@@ -146,6 +150,7 @@ mod tests {
             (&["300.1.1.1"], "10.0.0.1"),
             (&["[1.1.1.1]"], "10.0.0.1"),
             (&["fe80::1%eth0"], "10.0.0.1"),
+            (&["[fe80::1%2]:80"], "10.0.0.1"),
             (&["\u{e4}"], "10.0.0.1"),
         ] {
             assert_eq!(client("10.0.0.1", lines), expected, "{lines:?}");

@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+/// The most ways in which a path may be read: by far more than any has that means well.
+const MOST: usize = 32;
+
 /// A path that no two readers need to read alike: it is in bad form, or climbs above the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unclear;
@@ -12,8 +15,8 @@ pub(crate) struct Unclear;
 pub(crate) struct Reading<'a> {
     /// The path that is sent on: the client's own, but with unreserved characters decoded and dot segments resolved (RFC 3986 §6.2.2).
     pub(crate) sent: Cow<'a, str>,
-    /// What readers might make of it who decode encoded slashes and backslashes, drop parameters of segments or merge slashes, any of these
-    /// or all: those before us of what came, those behind us of what is sent. Only what is something else.
+    /// What readers might make of it who decode encoded slashes or backslashes, drop parameters of segments or merge slashes, any of these
+    /// or all, in any order: those before us of what came, those behind us of what is sent. Only what is something else.
     pub(crate) otherwise: Vec<String>,
 }
 
@@ -22,7 +25,7 @@ pub(crate) struct Reading<'a> {
 /// # Errors
 /// It does not begin with `/` (and is not `*`); a backslash or something else than ASCII stands in it; a `%` without two hexadecimal
 /// digits, an encoded NUL or overlong UTF-8; dot segments that climb above the root, or are hidden from who does not decode `%2f` and
-/// `%5c` or drop what follows a `;`.
+/// `%5c` or drop what follows a `;`; more than 32 ways to read it.
 pub(crate) fn read(path: &str) -> Result<Reading<'_>, Unclear> {
     if path == "*" || is_plain(path) {
         return Ok(Reading {
@@ -34,7 +37,7 @@ pub(crate) fn read(path: &str) -> Result<Reading<'_>, Unclear> {
     let decoded = decode_unreserved(path);
     let sent = resolve(&decoded)?;
     Ok(Reading {
-        otherwise: otherwise(&decoded, &sent),
+        otherwise: otherwise(&decoded, &sent)?,
         sent: if sent == path {
             Cow::Borrowed(path)
         } else {
@@ -94,23 +97,37 @@ fn resolve(decoded: &str) -> Result<String, Unclear> {
 
 /// Whether a segment is or holds a dot segment for who decodes separators or drops parameters.
 fn hides_dots(segment: &str) -> bool {
-    let separated = bare_separators(segment);
+    let separated = bare(segment, &SEPARATORS);
     let mut parts = separated.split('/');
     parts.any(|part| matches!(part.split(';').next(), Some("." | "..")))
 }
 
 /// The readings of a path that came as `decoded` and is sent as `sent`, but for the latter.
-fn otherwise(decoded: &str, sent: &str) -> Vec<String> {
-    let mut readings = vec![canonical(&without_parameters(&bare_separators(decoded))).into_owned()];
-    for separated in [sent.to_owned(), bare_separators(sent)] {
-        for path in [without_parameters(&separated), separated] {
-            readings.extend([canonical(&path).into_owned(), path]);
+fn otherwise(decoded: &str, sent: &str) -> Result<Vec<String>, Unclear> {
+    let mut readings = vec![sent.to_owned()];
+    let mut next = 0;
+    while let Some(path) = readings.get(next) {
+        let again = [
+            bare(path, &SLASHES),
+            bare(path, &BACKSLASHES),
+            without_parameters(path),
+            canonical(path).into_owned(),
+        ];
+        for reading in again {
+            if !readings.contains(&reading) {
+                readings.push(reading);
+            }
         }
+        if readings.len() > MOST {
+            return Err(Unclear);
+        }
+        next += 1;
     }
+    readings.push(canonical(&without_parameters(&bare(decoded, &SEPARATORS))).into_owned());
     readings.sort_unstable();
     readings.dedup();
     readings.retain(|reading| reading != sent);
-    readings
+    Ok(readings)
 }
 
 fn without_parameters(path: &str) -> String {
@@ -120,8 +137,13 @@ fn without_parameters(path: &str) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-fn bare_separators(path: &str) -> String {
-    ["%2f", "%2F", "%5c", "%5C"]
+const SLASHES: [&str; 2] = ["%2f", "%2F"];
+const BACKSLASHES: [&str; 2] = ["%5c", "%5C"];
+const SEPARATORS: [&str; 4] = ["%2f", "%2F", "%5c", "%5C"];
+
+/// With such encoded separators as slashes.
+fn bare(path: &str, separators: &[&str]) -> String {
+    separators
         .iter()
         .fold(path.to_owned(), |path, separator| path.replace(separator, "/"))
 }
@@ -246,6 +268,24 @@ mod tests {
                 "{path}"
             );
         }
+    }
+
+    #[test]
+    fn every_reader_counts_whatever_it_does_first() {
+        let readings = |path: &str| read(path).unwrap().otherwise;
+        assert_eq!(
+            readings("/a%2fb%5cc"),
+            ["/a%2fb/c", "/a/b%5cc", "/a/b/c"],
+            "one separator"
+        );
+        assert!(
+            readings("/r;//;x/s").contains(&"/r//s".to_owned()),
+            "merges, then drops"
+        );
+        assert!(
+            readings("/p;x%2fq/r%2fs").contains(&"/p/r/s".to_owned()),
+            "drops, then decodes"
+        );
     }
 
     #[test]

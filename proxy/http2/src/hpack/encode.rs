@@ -100,7 +100,7 @@ fn put_indexed_name(out: &mut BytesMut, kind: u8, index: u8, value: &[u8]) {
 /// Writes a literal field with its name.
 fn put_name(out: &mut BytesMut, kind: u8, name: &[u8], value: &[u8]) {
     fill(out, FRAMING + name.len() + value.len(), |room| {
-        room.name(kind, name, value)
+        room.name(kind, name, value);
     });
 }
 

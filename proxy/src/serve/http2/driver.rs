@@ -21,7 +21,7 @@ use crate::serve::alarm;
 use crate::serve::connection::{Connection, rearm};
 
 /// Room for so many streams that come at once is kept.
-const KEPT: usize = 4;
+const KEPT: usize = 16;
 
 /// How a connection ended.
 pub(super) enum End {
