@@ -34,8 +34,11 @@ pub(crate) struct Options {
     /// Rows of the tables, as `idle,rapid-reset`; all unless given.
     #[arg(long, value_delimiter = ',', value_parser = named)]
     rows: Vec<String>,
-    /// Seconds that the probe runs, quiet and then beside each row.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    /// Rounds of each row; medians of them are told.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds that the probe runs in each round, quiet and then beside the row.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
     /// How much of their core hostile clients take at most, in percent: what is left is for probe and app.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -71,6 +74,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let bench = Bench {
         site: &site,
         proxy: &options.proxy,
+        rounds: options.rounds,
         seconds: options.seconds,
         share: options.share,
     };
@@ -119,8 +123,9 @@ fn connections(row: &Row) -> anyhow::Result<u64> {
 fn head(options: &Options) -> anyhow::Result<String> {
     let version = crate::cpu::version(&options.proxy, "--version").context("the proxy's version")?;
     Ok(format!(
-        "{}. tenbin {version}, one worker. {} s each, hostile clients on at most {} % of a core.",
+        "{}. tenbin {version}, one worker. Medians of {} × {} s, hostile clients on at most {} % of a core.",
         crate::machine::describe(),
+        options.rounds,
         options.seconds,
         options.share
     ))

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
 use crate::client::fresh::connector;
@@ -20,7 +21,7 @@ use crate::floods::{Kind, Row};
 use crowd::Crowd;
 
 /// What became of them.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Told {
     /// Connections that were opened in all.
     pub(crate) opened: u64,
@@ -33,6 +34,20 @@ pub(crate) struct Told {
     pub(crate) cpu: f64,
     /// From the beginning to the end.
     pub(crate) seconds: f64,
+}
+
+impl Told {
+    /// What became of these, and then of the `next` ones.
+    pub(crate) fn and(self, next: Told) -> Told {
+        Told {
+            opened: self.opened + next.opened,
+            thrown_out: self.thrown_out + next.thrown_out,
+            open: next.open,
+            sent: self.sent + next.sent,
+            cpu: self.cpu + next.cpu,
+            seconds: self.seconds + next.seconds,
+        }
+    }
 }
 
 /// What clients are told before they begin.
@@ -71,7 +86,9 @@ impl Hostile {
 pub(super) async fn run(asked: &Hostile) -> anyhow::Result<()> {
     let certificate = asked.certificate.as_deref();
     let crowd = Crowd::new(asked.address, asked.connections, asked.share, asked.secured()?);
-    let told = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin()));
+    let (tells, told) = oneshot::channel();
+    // A thread of no runtime, which would wait for it where clients fail before they are told to end.
+    std::thread::spawn(|| tells.send(std::io::read_to_string(std::io::stdin())));
     let open = match asked.row.kind {
         Kind::Open(what) => open::run(&crowd, what, told).await?,
         other => {

@@ -16,7 +16,7 @@ use crate::client::hostile::Told;
 use crate::client::probe::Probed;
 use crate::cpu::{LOAD_CORE, Site, pinned};
 use crate::procfs::core_time;
-use crate::table::{bytes, ms};
+use crate::table::{Samples, bytes, ms};
 
 /// How long the proxy has to get over its start, and over what was opened.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ const THERE: Duration = Duration::from_secs(30);
 pub(super) struct Bench<'a> {
     pub(super) site: &'a Site,
     pub(super) proxy: &'a Path,
+    pub(super) rounds: u32,
     pub(super) seconds: u32,
     pub(super) share: u32,
 }
@@ -42,6 +43,25 @@ pub(super) struct Watched {
     pub(super) load: f64,
     /// The most memory of the proxy, in bytes.
     pub(super) most: f64,
+}
+
+impl Watched {
+    /// What is usual among `all`, and all that failed.
+    fn usual(all: &[Watched]) -> Self {
+        let median = |value: fn(&Watched) -> f64| all.iter().map(value).collect::<Samples>().median();
+        Watched {
+            probed: Probed {
+                good: all.iter().map(|watched| watched.probed.good).sum(),
+                failed: all.iter().map(|watched| watched.probed.failed).sum(),
+                p50_ms: median(|watched| watched.probed.p50_ms),
+                p99_ms: median(|watched| watched.probed.p99_ms),
+                max_ms: median(|watched| watched.probed.max_ms),
+            },
+            proxy: median(|watched| watched.proxy),
+            load: median(|watched| watched.load),
+            most: median(|watched| watched.most),
+        }
+    }
 }
 
 /// What was measured beside a row.
@@ -112,23 +132,35 @@ pub(super) fn beside(bench: &Bench<'_>, row: &Row, connections: u64) -> anyhow::
 }
 
 fn measure(bench: &Bench<'_>, proxy: &Proxy, row: &Row, connections: u64) -> anyhow::Result<Beside> {
-    sleep(SETTLE);
-    let quiet = watch(bench, proxy)?;
-    let clients = Clients::start(bench, proxy, row, connections)?;
-    sleep(SETTLE);
-    let beside = watch(bench, proxy)?;
-    let told = clients.end()?;
-    let open = connections * row.each();
-    ensure!(
-        !matches!(row.kind, Kind::Open(_)) || told.open == open,
-        "{} of {open} are open in the end",
-        told.open
-    );
+    let (mut quiet, mut beside, mut told) = (Vec::new(), Vec::new(), Told::default());
+    for _ in 0..bench.rounds {
+        sleep(SETTLE);
+        quiet.push(watch(bench, proxy)?);
+        let clients = Clients::start(bench, proxy, row, connections)?;
+        sleep(SETTLE);
+        beside.push(watch(bench, proxy)?);
+        let now = clients.end()?;
+        let open = connections * row.each();
+        ensure!(
+            !matches!(row.kind, Kind::Open(_)) || now.open == open,
+            "{} of {open} are open in the end",
+            now.open
+        );
+        told = told.and(now);
+    }
+    let memory = |all: &[Watched], pick: fn(f64, f64) -> f64| all.iter().map(|watched| watched.most).reduce(pick);
     Ok(Beside {
         row: *row,
         connections,
-        quiet,
-        beside,
+        // What a round left behind is not what there was before.
+        quiet: Watched {
+            most: memory(&quiet, f64::min).unwrap_or_default(),
+            ..Watched::usual(&quiet)
+        },
+        beside: Watched {
+            most: memory(&beside, f64::max).unwrap_or_default(),
+            ..Watched::usual(&beside)
+        },
         told,
     })
 }

@@ -5,7 +5,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tenbin_hostile::frames::{self, END_STREAM, HEADERS, RST_STREAM};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::crowd::{Buffer, Crowd, Duplex};
 use crate::client::{answer, ask, limited};
@@ -18,7 +18,11 @@ const AT_ONCE: usize = 64;
 type Stream = Box<dyn Duplex>;
 
 /// Opens all, waits for the end of the input, and tells how many connections, or streams, are open still.
-pub(super) async fn run(crowd: &Crowd, what: Open, told: JoinHandle<std::io::Result<String>>) -> anyhow::Result<u64> {
+pub(super) async fn run(
+    crowd: &Crowd,
+    what: Open,
+    told: oneshot::Receiver<std::io::Result<String>>,
+) -> anyhow::Result<u64> {
     let all: Vec<Stream> = stream::iter(0..crowd.connections())
         .map(|_| limited(open(crowd, what)))
         .buffer_unordered(AT_ONCE)
