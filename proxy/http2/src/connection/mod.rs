@@ -228,7 +228,7 @@ impl Connection {
     /// So many bytes of the output are written.
     pub fn wrote(&mut self, bytes: usize) {
         self.answers = self.answers.saturating_sub(bytes);
-        self.output.wrote(bytes);
+        self.output.wrote(bytes, self.streams.len() > 0);
     }
 
     /// Streams that are not over.

@@ -8,7 +8,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Bytes from which a piece of a body is not copied.
 const LARGE: usize = 4 << 10;
 
-/// Bytes of room that an empty buffer may keep.
+/// Bytes of room that an empty buffer may keep: while streams are open, and while none is.
+const KEPT_BUSY: usize = 64 << 10;
 const KEPT: usize = 8 << 10;
 
 /// Bytes to be written.
@@ -66,8 +67,8 @@ impl Output {
         count
     }
 
-    /// So many bytes of it are written.
-    pub(super) fn wrote(&mut self, mut bytes: usize) {
+    /// So many bytes of it are written; `busy` while streams are open.
+    pub(super) fn wrote(&mut self, mut bytes: usize, busy: bool) {
         while let Some((at, piece)) = self.large.front_mut() {
             let before = until(self.written, *at, self.joined.len()).min(bytes);
             self.joined.advance(before);
@@ -89,7 +90,8 @@ impl Output {
         self.joined.advance(rest);
         self.written += rest as u64;
         // Its room, that in front of it included.
-        if self.joined.is_empty() && self.joined.try_reclaim(KEPT + 1) {
+        let kept = if busy { KEPT_BUSY } else { KEPT };
+        if self.joined.is_empty() && self.joined.try_reclaim(kept + 1) {
             self.joined = BytesMut::new();
         }
     }
@@ -115,7 +117,7 @@ mod tests {
                 output.put(Bytes::from_static(&[0; 1000]));
             }
             while output.len() > 0 {
-                output.wrote(output.len().min(step));
+                output.wrote(output.len().min(step), false);
             }
             assert!(
                 !output.joined.try_reclaim(KEPT + 1),
@@ -143,7 +145,7 @@ mod tests {
                 prop_assert_eq!(count == 0, output.len() == 0);
                 let mut all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
                 all.truncate(take);
-                output.wrote(all.len());
+                output.wrote(all.len(), false);
                 got.extend(all);
                 prop_assert_eq!(expected.len(), got.len() + output.len());
             }
