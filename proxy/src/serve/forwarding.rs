@@ -34,6 +34,9 @@ pub(super) fn is_ours(name: &HeaderName) -> bool {
     .contains(name)
 }
 
+/// The longest host for which a connection keeps what is told of it: no name is longer (RFC 1035 §2.3.4), with a port behind it.
+const KEPT_HOST: usize = 255 + 6;
+
 /// What the names of all headers begin with that proxies tell of clients.
 const HOPS: &[u8] = b"x-forwarded-";
 /// Further names that must not be imitated with `_` for `-`: CGI, WSGI and PHP make one variable of both. [`is_imitation`] knows their lengths.
@@ -158,6 +161,9 @@ impl Peer {
         let host = host.as_bytes();
         if listener.trusted.trusts(self.ip) {
             return None;
+        }
+        if host.len() > KEPT_HOST {
+            return Some(Rc::new(Told::new(self, host, listener.forwarded)));
         }
         let known = &mut *self.told.borrow_mut();
         let is_same = |told: &&Rc<Told>| *told.host == *host && told.forwarded == listener.forwarded;

@@ -21,7 +21,7 @@ use super::request_id::REQUEST_ID;
 pub(super) struct Seen {
     /// Connection.
     connection: bool,
-    /// TE that says `trailers` and nothing else.
+    /// A line of TE that says `trailers` and nothing else; a second one is among the others.
     trailers: bool,
     /// Something else that is about its connection only.
     others: bool,
@@ -41,7 +41,7 @@ impl Seen {
         for (name, value) in headers {
             match name.as_str() {
                 "connection" => seen.connection = true,
-                "te" if value.as_bytes() == b"trailers" => seen.trailers = true,
+                "te" if value.as_bytes() == b"trailers" && !seen.trailers => seen.trailers = true,
                 "expect" => seen.expect = true,
                 "grpc-timeout" => seen.grpc_timeout = true,
                 "grpc-status" => seen.grpc_status = true,
@@ -284,6 +284,9 @@ pub(super) fn to_client<B>(response: &mut Response<B>, seen: Seen, upgrade: bool
         headers.remove(CONTENT_LENGTH);
     }
     let protocol = strip(headers, seen);
+    if seen.trailers {
+        headers.remove(TE);
+    }
     if let (true, Some(protocol)) = (switching, protocol) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
@@ -519,13 +522,21 @@ mod tests {
 
     #[test]
     fn from_http2_to_http2_the_authority_stays() {
-        let mut request = request("https://a:1/x", &[("te", "trailers"), ("te", "gzip"), ("x", "1")]);
-        *request.version_mut() = Version::HTTP_2;
+        let request2 = |headers: &[(&str, &str)]| {
+            let mut request = request("https://a:1/x", headers);
+            *request.version_mut() = Version::HTTP_2;
+            request
+        };
+        let mut request = request2(&[("te", "trailers"), ("te", "gzip"), ("x", "1")]);
         let seen = Seen::of(request.headers());
         assert!(!super::to_endpoint(&mut request, seen, true));
         assert_eq!(request.uri(), "https://a:1/x");
         assert_eq!(names(request.headers()), ["te", "x"]);
         assert_eq!(request.headers().get_all(TE).iter().collect::<Vec<_>>(), ["trailers"]);
+        let mut twice = request2(&[("te", "trailers"), ("te", "trailers")]);
+        let seen = Seen::of(twice.headers());
+        super::to_endpoint(&mut twice, seen, true);
+        assert_eq!(twice.headers().get_all(TE).iter().collect::<Vec<_>>(), ["trailers"]);
     }
 
     #[test]
@@ -575,6 +586,7 @@ mod tests {
                 ("connection", "close, x-a"),
                 ("x-a", "1"),
                 ("keep-alive", "x"),
+                ("te", "trailers"),
                 ("x-b", "2"),
             ],
             200,

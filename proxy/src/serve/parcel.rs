@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TE, UPGRADE};
 use http::request::Parts;
-use http::uri::{Authority, Scheme, Uri};
+use http::uri::{self, Authority, Scheme, Uri};
 use http::{Method, Request};
 use http_body::Body;
 
@@ -74,10 +74,15 @@ impl Parcel {
         self.head.as_ref()?;
         let body = self.body();
         let head = self.head.as_mut()?;
-        let is_authority = |authority: &Authority| HeaderValue::from_str(authority.as_str()).ok();
         self.is_http2 = false;
-        if let Some(host) = self.host.take().or_else(|| head.uri.authority().and_then(is_authority)) {
-            head.headers.insert(HOST, host);
+        if let Some(authority) = head.uri.authority() {
+            let named = || HeaderValue::from_str(authority.as_str()).ok();
+            if let Some(host) = self.host.take().or_else(named) {
+                head.headers.insert(HOST, host);
+            }
+            let mut origin = uri::Parts::default();
+            origin.path_and_query = head.uri.path_and_query().cloned();
+            head.uri = Uri::from_parts(origin).unwrap_or_default();
         }
         let told = self.told.as_deref().map_or(&b""[..], Told::http1);
         Some((head, told, body))

@@ -52,8 +52,8 @@ fn find_way(connection: &Connection, listener: &Listener, request: &mut Request<
     let seen = Seen::of(request.headers());
     let peer = &connection.peer;
     let host = headers::check(request, seen, connection.tls.is_some())?;
-    let told = peer.told(host, listener);
     let routed = listener.route(host, request.uri().path())?;
+    let told = peer.told(host, listener);
     if let Some(path) = &routed.path {
         headers::set_path(request, path)?;
     }

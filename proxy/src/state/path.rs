@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-/// The most ways in which a path may be read: by far more than any has that means well.
+/// The most ways in which a path may be read, and the most bytes that they may come to: by far more than any has that means well.
 const MOST: usize = 32;
+const MOST_BYTES: usize = 128 << 10;
 
 /// A path that no two readers need to read alike: it is in bad form, or climbs above the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +16,8 @@ pub(crate) struct Unclear;
 pub(crate) struct Reading<'a> {
     /// The path that is sent on: the client's own, but with unreserved characters decoded and dot segments resolved (RFC 3986 §6.2.2).
     pub(crate) sent: Cow<'a, str>,
-    /// What readers might make of it who decode encoded slashes or backslashes, drop parameters of segments or merge slashes, any of these
-    /// or all, in any order: those before us of what came, those behind us of what is sent. Only what is something else.
-    pub(crate) otherwise: Vec<String>,
+    /// As it came, with unreserved characters decoded; `None` where nobody can read it in another way.
+    decoded: Option<String>,
 }
 
 /// Reads a path. Most are plain and stay as they are.
@@ -25,25 +25,97 @@ pub(crate) struct Reading<'a> {
 /// # Errors
 /// It does not begin with `/` (and is not `*`); a backslash or something else than ASCII stands in it; a `%` without two hexadecimal
 /// digits, an encoded NUL or overlong UTF-8; dot segments that climb above the root, or are hidden from who does not decode `%2f` and
-/// `%5c` or drop what follows a `;`; more than 32 ways to read it.
+/// `%5c` or drop what follows a `;`.
 pub(crate) fn read(path: &str) -> Result<Reading<'_>, Unclear> {
     if path == "*" || is_plain(path) {
         return Ok(Reading {
             sent: Cow::Borrowed(path),
-            otherwise: Vec::new(),
+            decoded: None,
         });
     }
     judge(path)?;
     let decoded = decode_unreserved(path);
     let sent = resolve(&decoded)?;
     Ok(Reading {
-        otherwise: otherwise(&decoded, &sent)?,
+        decoded: Some(decoded),
         sent: if sent == path {
             Cow::Borrowed(path)
         } else {
             Cow::Owned(sent)
         },
     })
+}
+
+impl Reading<'_> {
+    /// What readers might make of it who decode encoded slashes or backslashes, drop parameters of segments or merge slashes, any of these
+    /// or all, in any order: those before us of what came, those behind us of what is sent. Only what is something else.
+    ///
+    /// # Errors
+    /// There are more than 32 ways to read it, or they come to more than 128 KiB.
+    pub(crate) fn otherwise(&self) -> Result<Vec<String>, Unclear> {
+        let Some(came) = &self.decoded else {
+            return Ok(Vec::new());
+        };
+        let mut readings = Readings::of(self.sent.to_string());
+        if resolve(came).as_deref() != Ok(came) {
+            // Whoever reads the segments before a dot segment in another way leaves other ones.
+            let mut before = Readings::of(came.clone());
+            before.close(|path| [bare(path, &SLASHES), bare(path, &BACKSLASHES), without_parameters(path)])?;
+            for path in before.all {
+                readings.add(canonical(&path).into_owned());
+                readings.add(resolve(&path)?);
+            }
+        }
+        readings.close(|path| {
+            let merged = canonical(path).into_owned();
+            [
+                bare(path, &SLASHES),
+                bare(path, &BACKSLASHES),
+                without_parameters(path),
+                merged,
+            ]
+        })?;
+        readings.all.swap_remove(0);
+        readings.all.sort_unstable();
+        Ok(readings.all)
+    }
+}
+
+/// Ways to read a path, each once.
+struct Readings {
+    all: Vec<String>,
+    bytes: usize,
+}
+
+impl Readings {
+    fn of(path: String) -> Self {
+        Readings {
+            bytes: path.len(),
+            all: vec![path],
+        }
+    }
+
+    fn add(&mut self, path: String) {
+        if !self.all.contains(&path) {
+            self.bytes += path.len();
+            self.all.push(path);
+        }
+    }
+
+    /// Adds what `again` makes of each, and of what it makes.
+    fn close<const N: usize>(&mut self, again: impl Fn(&str) -> [String; N]) -> Result<(), Unclear> {
+        let mut next = 0;
+        while let Some(path) = self.all.get(next) {
+            for path in again(path) {
+                self.add(path);
+            }
+            if self.all.len() > MOST || self.bytes > MOST_BYTES {
+                return Err(Unclear);
+            }
+            next += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Whether nobody can read it in another way.
@@ -102,34 +174,6 @@ fn hides_dots(segment: &str) -> bool {
     parts.any(|part| matches!(part.split(';').next(), Some("." | "..")))
 }
 
-/// The readings of a path that came as `decoded` and is sent as `sent`, but for the latter.
-fn otherwise(decoded: &str, sent: &str) -> Result<Vec<String>, Unclear> {
-    let mut readings = vec![sent.to_owned()];
-    let mut next = 0;
-    while let Some(path) = readings.get(next) {
-        let again = [
-            bare(path, &SLASHES),
-            bare(path, &BACKSLASHES),
-            without_parameters(path),
-            canonical(path).into_owned(),
-        ];
-        for reading in again {
-            if !readings.contains(&reading) {
-                readings.push(reading);
-            }
-        }
-        if readings.len() > MOST {
-            return Err(Unclear);
-        }
-        next += 1;
-    }
-    readings.push(canonical(&without_parameters(&bare(decoded, &SEPARATORS))).into_owned());
-    readings.sort_unstable();
-    readings.dedup();
-    readings.retain(|reading| reading != sent);
-    Ok(readings)
-}
-
 fn without_parameters(path: &str) -> String {
     let segments = path
         .split('/')
@@ -139,6 +183,7 @@ fn without_parameters(path: &str) -> String {
 
 const SLASHES: [&str; 2] = ["%2f", "%2F"];
 const BACKSLASHES: [&str; 2] = ["%5c", "%5C"];
+/// All of these.
 const SEPARATORS: [&str; 4] = ["%2f", "%2F", "%5c", "%5C"];
 
 /// With such encoded separators as slashes.
@@ -263,7 +308,7 @@ mod tests {
         ] {
             let reading = read(path).unwrap();
             assert_eq!(
-                (&*reading.sent, reading.otherwise),
+                (&*reading.sent, reading.otherwise().unwrap()),
                 (sent, Vec::from_iter(otherwise.map(str::to_owned))),
                 "{path}"
             );
@@ -272,7 +317,7 @@ mod tests {
 
     #[test]
     fn every_reader_counts_whatever_it_does_first() {
-        let readings = |path: &str| read(path).unwrap().otherwise;
+        let readings = |path: &str| read(path).unwrap().otherwise().unwrap();
         assert_eq!(
             readings("/a%2fb%5cc"),
             ["/a%2fb/c", "/a/b%5cc", "/a/b/c"],
@@ -292,10 +337,10 @@ mod tests {
     fn readers_of_what_is_sent_count_as_those_of_what_came() {
         let reading = read("//a//..").unwrap();
         assert_eq!(
-            (&*reading.sent, reading.otherwise),
+            (&*reading.sent, reading.otherwise().unwrap()),
             ("//a/", vec!["/".to_owned(), "/a/".to_owned()])
         );
-        let one_or_all = read("//a;b").unwrap().otherwise;
+        let one_or_all = read("//a;b").unwrap().otherwise().unwrap();
         assert_eq!(one_or_all, ["//a", "/a", "/a;b"], "not everybody does everything");
     }
 

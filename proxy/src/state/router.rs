@@ -33,6 +33,25 @@ pub struct Match {
     pub route: Arc<Route>,
 }
 
+/// The routes of a host.
+#[derive(Clone, Copy, Debug)]
+pub struct Routes<'a>(&'a [Entry]);
+
+impl<'a> Routes<'a> {
+    /// The route of a request for `path` (as it is sent on, without its query).
+    pub fn route(self, path: &str) -> Option<&'a Match> {
+        // What is asked of the server as a whole goes where all goes that has no route of its own.
+        let path = if path == "*" { "/" } else { path };
+        let entry = self.0.iter().find(|entry| path.starts_with(&*entry.prefix))?;
+        Some(&entry.found)
+    }
+
+    /// Whether all paths have the same, or none has any.
+    pub fn are_one(self) -> bool {
+        self.0.first().is_none_or(|first| &*first.prefix == "/")
+    }
+}
+
 impl Router {
     /// The router of `table`.
     pub fn new(table: &RouteTable) -> Self {
@@ -80,19 +99,15 @@ impl Router {
         &self.targets
     }
 
-    /// The route of a request for `path` (as it is sent on, without its query) at `host` (as in the Host header: any case, with or
-    /// without a port).
-    pub fn route(&self, host: &str, path: &str) -> Option<Match> {
+    /// The routes of `host` (as in the Host header: any case, with or without a port).
+    pub fn at(&self, host: &str) -> Routes<'_> {
         let by_name = if self.exact.is_empty() {
             None
         } else {
             self.exact.get(&*normal_host(host)).copied()
         };
-        let host = by_name.or(self.any)?;
-        // What is asked of the server as a whole goes where all goes that has no route of its own.
-        let path = if path == "*" { "/" } else { path };
-        let entry = self.hosts[host].iter().find(|entry| path.starts_with(&*entry.prefix));
-        entry.map(|entry| entry.found.clone())
+        let host = by_name.or(self.any).and_then(|host| self.hosts.get(host));
+        Routes(host.map_or(&[], Vec::as_slice))
     }
 }
 
@@ -129,6 +144,12 @@ mod tests {
                 .iter()
                 .map(|&(prefix, cluster)| Route::new(prefix, name(cluster)))
                 .collect(),
+        }
+    }
+
+    impl Router {
+        fn route(&self, host: &str, path: &str) -> Option<Match> {
+            self.at(host).route(path).cloned()
         }
     }
 

@@ -102,16 +102,19 @@ impl Listener {
     /// The route of a request for `path` (without its query) at `host`.
     ///
     /// # Errors
-    /// [`Failure::BadTarget`] for a path that cannot be read, or that leads elsewhere if it is read otherwise; [`Failure::NoRoute`] where
+    /// [`Failure::BadTarget`] for a path that cannot be read, or that leads elsewhere if it is read otherwise, or may; [`Failure::NoRoute`] where
     /// no route matches, [`Failure::NoCluster`] where its cluster is unknown.
     pub fn route(&self, host: &str, path: &str) -> Result<Routed, Failure> {
         let reading = path::read(path).map_err(|Unclear| Failure::BadTarget)?;
-        let found = self.router.route(host, &reading.sent);
-        let leads_elsewhere = |other: &String| self.router.route(host, other) != found;
-        if reading.otherwise.iter().any(leads_elsewhere) {
-            return Err(Failure::BadTarget);
+        let routes = self.router.at(host);
+        let found = routes.route(&reading.sent);
+        if !routes.are_one() {
+            let others = reading.otherwise().map_err(|Unclear| Failure::BadTarget)?;
+            if others.iter().any(|other| routes.route(other) != found) {
+                return Err(Failure::BadTarget);
+            }
         }
-        let found = found.ok_or(Failure::NoRoute)?;
+        let found = found.ok_or(Failure::NoRoute)?.clone();
         let cluster = self.targets[found.target].as_ref().ok_or(Failure::NoCluster)?;
         Ok(Routed {
             cluster: Arc::clone(cluster),

@@ -89,9 +89,18 @@ impl Output {
         let rest = self.joined.len().min(bytes);
         self.joined.advance(rest);
         self.written += rest as u64;
-        // Its room, that in front of it included.
-        let kept = if busy { KEPT_BUSY } else { KEPT };
-        if self.joined.is_empty() && self.joined.try_reclaim(kept + 1) {
+        self.keep(if busy { KEPT_BUSY } else { KEPT });
+    }
+
+    /// No stream is open: keeps less room.
+    pub(super) fn rest(&mut self) {
+        self.keep(KEPT);
+    }
+
+    /// Keeps no more room than that, where it is empty.
+    fn keep(&mut self, most: usize) {
+        // That in front of it included.
+        if self.joined.is_empty() && self.joined.try_reclaim(most + 1) {
             self.joined = BytesMut::new();
         }
     }
@@ -111,6 +120,15 @@ mod tests {
     /// What a burst took does not stay with a connection that is idle.
     #[test]
     fn room_is_given_back() {
+        let mut busy = Output::default();
+        busy.put(Bytes::from_static(&[0; 4000]));
+        for _ in 0..10 {
+            busy.put(Bytes::from_static(&[0; 4000]));
+        }
+        busy.wrote(busy.len(), true);
+        assert!(busy.joined.try_reclaim(KEPT + 1), "for what comes next");
+        busy.rest();
+        assert!(!busy.joined.try_reclaim(KEPT + 1), "nothing does");
         for step in [1, 1000, usize::MAX] {
             let mut output = Output::default();
             for _ in 0..100 {

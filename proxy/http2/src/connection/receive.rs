@@ -42,7 +42,12 @@ impl Connection {
         }
         while self.phase != Phase::Over {
             let taken = match frame::read(input, MAX_FRAME) {
-                Ok(None) => return Ok(None),
+                Ok(None) => {
+                    if self.streams.len() == 0 {
+                        self.output.rest();
+                    }
+                    return Ok(None);
+                }
                 Ok(Some(frame)) => self.take(frame),
                 Err(wrong) => self.take_wrong(wrong),
             };

@@ -14,9 +14,9 @@ const NEVER_INDEXED: u8 = 0x10;
 /// What the static table's names `authorization`, `cookie`, `proxy-authorization` and `set-cookie` have as indices: names of secrets.
 const SECRET: [u8; 4] = [23, 32, 49, 55];
 
-/// The most bytes that a field takes beside its name and value: what it is and its name's length, then its value's, 11 bytes each on
+/// The most bytes that a field takes beside its name and value: what it is, and the lengths of both, of 11 bytes each on
 /// machines of 64 bits.
-const FRAMING: usize = 22;
+const FRAMING: usize = 23;
 
 /// Writes `:method`.
 pub fn put_method(out: &mut BytesMut, method: &Method) {
