@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::Context;
 use crate::cache::key;
@@ -261,10 +261,14 @@ impl Module {
     /// # Errors
     /// Where the module can't be had.
     pub fn source(&self, context: &Context, module: &str) -> Result<PathBuf> {
-        self.go(context, &["list"])
+        // Of what is not there yet, Go tells no folder.
+        self.go(context, &["mod", "download"]).args([module]).done()?;
+        let dir = self
+            .go(context, &["list"])
             .args(["-m", "-f", "{{.Dir}}", module])
-            .out()
-            .map(PathBuf::from)
+            .out()?;
+        ensure!(!dir.is_empty(), "Go has no folder of {module}");
+        Ok(PathBuf::from(dir))
     }
 }
 
