@@ -14,6 +14,8 @@ use crate::say::span;
 
 /// How often a long build says how far it is.
 const PROGRESS: Duration = Duration::from_secs(20);
+/// Checksums are those of go.sum, checked on download: nothing is added to them here.
+const READONLY: &str = "-mod=readonly";
 
 /// One module of ours that names the programs of others.
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +192,7 @@ impl Module {
         let begin = Instant::now();
         let most = self.count(context)?;
         let (mut packages, mut told) = (0_u32, Instant::now());
-        self.go(context, &["build"])
+        self.go(context, &["build", READONLY])
             .args(["-trimpath", "-buildvcs=false", "-v"])
             .args(["-ldflags", &format!("-s -w {}", self.ldflags), "-o"])
             .args([out])
@@ -247,10 +249,8 @@ impl Module {
     }
 
     fn go(&self, context: &Context, command: &[&str]) -> Run {
-        // The checksums of go.sum are checked on download; readonly: nothing may be added to them here.
         Run::new("go")
             .args(command)
-            .args(["-mod=readonly"])
             .dir(&self.dir(context))
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
@@ -264,7 +264,7 @@ impl Module {
         // Of what is not there yet, Go tells no folder.
         self.go(context, &["mod", "download"]).args([module]).done()?;
         let dir = self
-            .go(context, &["list"])
+            .go(context, &["list", READONLY])
             .args(["-m", "-f", "{{.Dir}}", module])
             .out()?;
         ensure!(!dir.is_empty(), "Go has no folder of {module}");
