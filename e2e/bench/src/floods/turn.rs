@@ -231,14 +231,14 @@ fn this() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("find the own program")
 }
 
-/// The hostile clients of a row, in a process of their own, which gives way to all others.
+/// The hostile clients of a row, in a process of their own, which gives way to all others at once: probe and app are on the same core.
 struct Clients(Running);
 
 impl Clients {
     /// Waits until all have begun.
     fn start(bench: &Bench<'_>, proxy: &Proxy, row: &Row, connections: u64) -> anyhow::Result<Self> {
-        let mut command = pinned(LOAD_CORE, "nice");
-        command.args(["-n", "19"]).arg(this()?);
+        let mut command = pinned(LOAD_CORE, "chrt");
+        command.args(["--idle", "0"]).arg(this()?);
         command.args(["client", "hostile", &proxy.address(row).to_string(), "--row", row.name]);
         // Opening what then stays is not measured, so it need not be slow.
         let share = match row.kind {

@@ -52,7 +52,7 @@ async fn open(crowd: &Crowd, what: Open) -> anyhow::Result<Stream> {
         }
         Open::Http2 => {
             let begin = [frames::begin(&[]), frames::get(1, "/")].concat();
-            stream.write_all(&begin).await?;
+            write(&mut stream, &begin).await?;
             ended(&mut stream).await?;
         }
         Open::Streams => {
@@ -60,14 +60,14 @@ async fn open(crowd: &Crowd, what: Open) -> anyhow::Result<Stream> {
                 .zip((1..).step_by(2))
                 .flat_map(|(_, number)| frames::get(number, NEVER));
             let begin: Vec<u8> = frames::begin(&[]).into_iter().chain(gets).collect();
-            stream.write_all(&begin).await?;
+            write(&mut stream, &begin).await?;
         }
         Open::WebSockets => {
             let ask = format!(
                 "GET /ws HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             );
-            stream.write_all(ask.as_bytes()).await?;
+            write(&mut stream, ask.as_bytes()).await?;
             let mut text = Vec::new();
             while !text.ends_with(b"\r\n\r\n") {
                 ensure!(stream.read_buf(&mut text).await? > 0, "closed before it was upgraded");
@@ -77,6 +77,12 @@ async fn open(crowd: &Crowd, what: Open) -> anyhow::Result<Stream> {
     }
     crowd.begins();
     Ok(stream)
+}
+
+/// Writes all: TLS keeps what the socket does not take at once, and reading does not send it.
+async fn write(stream: &mut Stream, bytes: &[u8]) -> anyhow::Result<()> {
+    stream.write_all(bytes).await?;
+    Ok(stream.flush().await?)
 }
 
 /// Reads to the end of the first stream.
