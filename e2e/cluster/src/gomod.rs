@@ -222,7 +222,7 @@ impl Module {
     /// How many packages the programs are made of, the standard library's too; downloads what is missing.
     fn count(&self, context: &Context) -> Result<usize> {
         let list = self
-            .go(context, &["list", "-deps"])
+            .go(context, &["list", READONLY, "-deps"])
             .args(self.programs.iter().map(|(package, _)| package))
             .log(context.cache.log(&format!("go-{}-list", self.name))?);
         Ok(list.out()?.lines().count())
