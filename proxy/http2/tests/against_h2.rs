@@ -145,7 +145,7 @@ async fn echo(io: DuplexStream, config: Config) {
             assert!(by_peer);
             streams.remove(&stream);
         }
-        Some(Event::Window { .. } | Event::Settings | Event::GoAway { .. }) => {}
+        Some(Event::Window { .. } | Event::Settings | Event::GoAway { .. } | Event::Enough) => {}
         Some(event) => panic!("{event:?}"),
         None => streams.retain(|&stream, sending| !sending.send(connection, stream)),
     })
@@ -333,7 +333,7 @@ async fn ask_all(io: DuplexStream, config: Config) -> (usize, usize) {
                 sending.remove(&stream);
                 reset += 1;
             }
-            Some(Event::Settings | Event::Window { .. }) => {}
+            Some(Event::Settings | Event::Window { .. } | Event::Enough) => {}
             Some(event) => panic!("{event:?}"),
             None => {
                 while next < STREAMS && connection.is_established() {

@@ -109,7 +109,7 @@ impl Side {
                 assert!(by_peer, "{stream} was reset for an error");
                 self.talks.entry(stream).or_default().was_reset = true;
             }
-            Event::Window { .. } | Event::Settings | Event::Pong(_) => {}
+            Event::Window { .. } | Event::Settings | Event::Pong(_) | Event::Enough => {}
             event => panic!("{event:?}"),
         }
     }

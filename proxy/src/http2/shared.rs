@@ -245,6 +245,7 @@ impl Inner {
         for _ in 0..ENOUGH {
             match self.http.next(input)? {
                 None => return Ok(Taken::All),
+                Some(Event::Enough) => return Ok(Taken::Enough),
                 Some(
                     event @ (Event::Request { .. } | Event::TooLarge { .. } | Event::Settings | Event::GoAway { .. }),
                 ) => return Ok(Taken::Until(event)),
@@ -285,7 +286,7 @@ impl Inner {
             Event::Window { stream: None } => self.unblock(),
             Event::Pong(_) => self.ponged = true,
             Event::GoAway { .. } => self.closing = true,
-            Event::Settings | Event::Request { .. } | Event::TooLarge { .. } => {}
+            Event::Settings | Event::Request { .. } | Event::TooLarge { .. } | Event::Enough => {}
         }
     }
 

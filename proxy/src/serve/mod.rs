@@ -22,6 +22,7 @@ mod http2;
 mod incoming;
 mod informer;
 mod io;
+mod lane;
 mod listener;
 mod opening;
 mod parcel;

@@ -2,6 +2,7 @@
 //! first bytes (prior knowledge, RFC 9113 §3.3), else HTTP/1; or plain TCP. Requests must not come here.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustls::ServerConfig;
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsStream, server};
 use tracing::debug;
 
 use super::handshake::Refused;
@@ -61,7 +63,7 @@ pub(super) async fn open(worker: &Rc<WorkerContext>, listener: &Listener, stream
             }
             ServerTls::Off => timeout(listener.header_timeout, sniffed(worker, stream)).await.ok()?,
             // Boxed, so that connections in cleartext are not as large as these.
-            ServerTls::On(tls) => Box::pin(secured(listener, Arc::clone(tls.config()), stream)).await,
+            ServerTls::On(tls) => Box::pin(secured(worker, listener, Arc::clone(tls.config()), stream)).await,
             ServerTls::Waiting => {
                 refuse(listener, Refused::NoCertificate);
                 None
@@ -82,9 +84,14 @@ fn refuse(listener: &Listener, why: Refused) {
 }
 
 /// Speaks TLS with the client.
-async fn secured(listener: &Listener, config: Arc<ServerConfig>, stream: TcpStream) -> Option<Opened> {
+async fn secured(
+    worker: &WorkerContext,
+    listener: &Listener,
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+) -> Option<Opened> {
     let limit = listener.header_timeout.min(MAX_HANDSHAKE);
-    let stream = match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+    let stream = match timeout(limit, handshake(worker, config, stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             debug!(listener = %listener.name, %error, "a TLS handshake failed");
@@ -105,6 +112,19 @@ async fn secured(listener: &Listener, config: Arc<ServerConfig>, stream: TcpStre
     let tls = Some(Arc::new(TlsSeen::of(stream.get_ref().1)));
     let opened = Opened::new(Counted::new(TlsStream::from(stream), BytesMut::new()), speaks);
     Some(Opened { tls, ..opened })
+}
+
+/// Nearly all of what a handshake costs is in the answer to the ClientHello, which is made when it is its turn.
+async fn handshake(
+    worker: &WorkerContext,
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+) -> io::Result<server::TlsStream<TcpStream>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let turn = worker.lane.turn().await;
+    let rest = hello.into_stream(config);
+    drop(turn);
+    rest.await
 }
 
 /// Reads until it is clear whether a cleartext connection speaks HTTP/2.

@@ -18,6 +18,7 @@ use super::alarm::Alarms;
 use super::date::Dates;
 use super::http1::Desks;
 use super::http2::Clerks;
+use super::lane::Lane;
 use super::listener::accept;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
@@ -68,6 +69,8 @@ pub struct WorkerContext {
     pub(super) closing: Notify,
     /// Where requests over HTTP/1 are served.
     pub(super) desks: Desks,
+    /// Where handshakes wait for their turn.
+    pub(super) lane: Lane,
     /// What wakes requests whose time may be over.
     pub(super) alarms: Alarms,
     /// Who serves streams of HTTP/2.
@@ -108,6 +111,7 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         scratch: RefCell::new(vec![0; FIRST_BYTES].into_boxed_slice()),
         closing: Notify::new(),
         desks: Desks::default(),
+        lane: Lane::default(),
         alarms: Alarms::default(),
         clerks: Clerks::default(),
     });

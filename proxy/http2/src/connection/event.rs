@@ -79,6 +79,8 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// A hundred frames came of which nothing came: whoever else has something to do should do that before more of them are taken.
+    Enough,
 }
 
 /// The `:protocol` of an extended CONNECT (RFC 8441 §4), as an extension of its request: a token.
@@ -115,6 +117,7 @@ impl fmt::Debug for Event {
             } => write!(f, "reset of {stream}: {reason}, by peer {by_peer}"),
             Event::Window { stream } => write!(f, "window of {stream:?}"),
             Event::Settings => f.write_str("settings"),
+            Event::Enough => f.write_str("enough"),
             Event::Pong(payload) => write!(f, "pong {payload:?}"),
             Event::GoAway { last, reason } => write!(f, "go away after {last}: {reason}"),
         }

@@ -11,6 +11,9 @@ use crate::{Error, Reason};
 /// Bytes of answers (acknowledgements, resets) that may wait for a peer that does not read them.
 const MAX_ANSWERS: usize = 64 << 10;
 
+/// So many frames in a row may make no event.
+const ENOUGH: usize = 100;
+
 /// What a stream is that is not among the open ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Absent {
@@ -23,8 +26,8 @@ pub(super) enum Absent {
 }
 
 impl Connection {
-    /// Takes whole frames off the front of `input` until one makes an event; none: more bytes are needed. What has to be answered is put to
-    /// the output. When the connection is over, `input` is emptied.
+    /// Takes whole frames off the front of `input` until one makes an event, or there were [`Event::Enough`]; none: more bytes are needed. What
+    /// has to be answered is put to the output. When the connection is over, `input` is emptied.
     ///
     /// # Errors
     ///
@@ -40,7 +43,11 @@ impl Connection {
                 Err(error) => return Err(self.fail(error)),
             }
         }
-        while self.phase != Phase::Over {
+        for _ in 0..ENOUGH {
+            if self.phase == Phase::Over {
+                input.clear();
+                return Ok(None);
+            }
             let taken = match frame::read(input, MAX_FRAME) {
                 Ok(None) => {
                     if self.streams.len() == 0 {
@@ -63,8 +70,7 @@ impl Connection {
                 Err(error) => return Err(self.fail(error)),
             }
         }
-        input.clear();
-        Ok(None)
+        Ok(Some(Event::Enough))
     }
 
     fn take(&mut self, frame: Frame) -> Result<Option<Event>, Wrong> {

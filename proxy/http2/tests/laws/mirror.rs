@@ -113,7 +113,7 @@ impl Mirror {
                 message.has_end |= end;
             }
             Event::Reset { by_peer, reason, .. } => assert!(by_peer, "the other side resets: {reason}"),
-            Event::Settings | Event::Pong(_) | Event::GoAway { .. } => {}
+            Event::Settings | Event::Pong(_) | Event::GoAway { .. } | Event::Enough => {}
             event => panic!("{event:?}"),
         }
     }

@@ -217,7 +217,7 @@ impl<'a> Owner<'a> {
                     open.is_blocked = false;
                 }
             }
-            Event::Settings | Event::Pong(_) | Event::GoAway { .. } => {}
+            Event::Settings | Event::Pong(_) | Event::GoAway { .. } | Event::Enough => {}
         }
         self.observe(&[]);
         if does(policy::WRITES) {

@@ -19,7 +19,10 @@ use super::{FAREWELL, MAX_STREAMS, PREFACE};
 use crate::http2::{Came, Link, Receiver, Sender};
 use crate::serve::alarm;
 use crate::serve::connection::{Connection, rearm};
+use crate::serve::lane;
 
+/// So many settings are taken at a time.
+const ENOUGH: u32 = 16;
 /// Room for so many streams that come at once is kept.
 const KEPT: usize = 16;
 
@@ -79,6 +82,14 @@ pub(super) async fn drive(connection: &Rc<Connection>, link: &mut Link<Wire>, st
     .await
 }
 
+/// Why others have their turn.
+enum Pause {
+    /// Streams began.
+    Begun,
+    /// So much came that it is not for this connection alone to say how long all wait.
+    Much,
+}
+
 /// What becomes of a connection.
 enum Phase {
     Open,
@@ -113,17 +124,21 @@ impl Driver<'_> {
                 Poll::Pending if matches!(self.phase, Phase::Thrown(..)) => return Poll::Pending,
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            let yields = match self.take() {
-                Ok(yields) => yields,
+            match self.take() {
+                Ok(None) => {}
+                // What began goes first: what comes of it is written together, and nobody begins more than is looked at.
+                Ok(Some(Pause::Begun)) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(Some(Pause::Much)) => {
+                    lane::defer(cx);
+                    return Poll::Pending;
+                }
                 Err(error) => {
                     self.phase = Phase::Thrown(self.connection.worker.clock.now(), Some(error));
                     continue;
                 }
-            };
-            if yields {
-                // What began goes first: what comes of it is written together, and nobody begins more than is looked at.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
             }
             // It is told so in `turn`, and only then goes on.
             if self.streams.is_flood() {
@@ -148,28 +163,27 @@ impl Driver<'_> {
         }
     }
 
-    /// Takes what was read; whether others should have their turn, since streams began or much came.
-    fn take(&mut self) -> Result<bool, Error> {
-        loop {
+    /// Takes what was read; why others should have their turn before more is.
+    fn take(&mut self) -> Result<Option<Pause>, Error> {
+        let mut told = 0;
+        while told < ENOUGH {
             let came = self.link.next();
             self.streams.spend(self.link.take_cost());
             match came? {
                 // Where more is known to have come, it may take back what this began.
-                None if self.link.has_much() && self.begun.len() < MAX_STREAMS as usize => return Ok(false),
-                None => return Ok(self.begin_all()),
-                // Others have their turn.
-                Some(Came::Enough) => {
-                    self.begin_all();
-                    return Ok(true);
-                }
+                None if self.link.has_much() && self.begun.len() < MAX_STREAMS as usize => return Ok(None),
+                None => return Ok(self.begin_all().then_some(Pause::Begun)),
+                Some(Came::Enough) => break,
                 Some(Came::Request(request, sender, receiver)) => {
                     self.streams.come();
                     self.begun.push((request, sender, receiver));
                 }
                 Some(Came::TooLarge(sender)) => self.refuse(&sender),
-                Some(Came::Settings | Came::GoAway) => {}
+                Some(Came::Settings | Came::GoAway) => told += 1,
             }
         }
+        self.begin_all();
+        Ok(Some(Pause::Much))
     }
 
     /// Begins what came, once all that was read is known: what was taken back already costs no more than having been read, and who takes

@@ -137,7 +137,8 @@ async fn open(connection: &Connection, link: &mut Link<Wire>) -> Option<Option<E
             }
             match link.next() {
                 Ok(Some(Came::Settings)) => return Poll::Ready(None),
-                Ok(_) => {}
+                Ok(Some(_)) => continue,
+                Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(End::Broken(error))),
             }
             let scratch = &mut **worker.scratch.borrow_mut();

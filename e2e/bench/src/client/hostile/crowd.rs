@@ -148,7 +148,7 @@ impl Crowd {
             thrown_out: self.thrown_out.get(),
             open,
             sent: self.sent.get(),
-            cpu: pace::used(),
+            cpu: pace::used().as_secs_f64(),
             seconds: self.began.elapsed().as_secs_f64(),
         }
     }

@@ -1,24 +1,26 @@
-//! How much of its core this process takes: no more than a share, measured by its own CPU time.
+//! How much of its core this process takes: no more than a share, measured by its own CPU time, in pieces as short as timers are fine.
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::sleep;
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 
-use crate::procfs;
+/// What it did not take so long ago it does not take any more: the runtime's timers are as fine.
+const SAVED: Duration = Duration::from_millis(1);
 
-/// The least time between two looks at the CPU time, and how long it rests when that is too much.
-const LOOK: Duration = Duration::from_millis(2);
-/// What it may save up while it waits for the proxy, in CPU seconds.
-const SAVED: f64 = 0.005;
-
-/// The share, and what is left of it.
+/// The share, and what was taken of it. Who waits does so one after the other: waking all would take all there is.
 #[derive(Debug)]
 pub(super) struct Pace {
     share: f64,
-    left: Cell<f64>,
-    looked: Cell<Instant>,
-    used: Cell<f64>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    /// Of this much CPU time it is known until when it lasts.
+    used: Duration,
+    until: Instant,
 }
 
 impl Pace {
@@ -26,32 +28,32 @@ impl Pace {
     pub(super) fn new(share: u32) -> Self {
         Pace {
             share: f64::from(share) / 100.0,
-            left: Cell::new(0.0),
-            looked: Cell::new(Instant::now()),
-            used: Cell::new(used()),
+            taken: Mutex::new(Taken {
+                used: used(),
+                until: Instant::now(),
+            }),
         }
     }
 
-    /// Waits until there is some of it left, and lets others have their turn.
+    /// Lets others have their turn, and waits where too much was taken.
     pub(super) async fn pass(&self) {
+        tokio::task::yield_now().await;
+        let mut taken = self.taken.lock().await;
         loop {
-            let passed = self.looked.get().elapsed();
-            if passed >= LOOK {
-                self.looked.set(Instant::now());
-                let used = used();
-                let spent = used - self.used.replace(used);
-                let left = self.left.get() + self.share * passed.as_secs_f64() - spent;
-                self.left.set(left.min(SAVED));
+            let (now, used) = (Instant::now(), used());
+            let spent = used.saturating_sub(std::mem::replace(&mut taken.used, used));
+            taken.until = taken.until.max(now - SAVED) + spent.div_f64(self.share);
+            if taken.until <= now {
+                return;
             }
-            if self.left.get() >= 0.0 {
-                return tokio::task::yield_now().await;
-            }
-            sleep(LOOK).await;
+            sleep_until(taken.until).await;
         }
     }
 }
 
-/// CPU seconds of this process so far.
-pub(super) fn used() -> f64 {
-    procfs::exact(std::process::id()).unwrap_or_default()
+/// CPU time of this process so far.
+pub(super) fn used() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        .map(Duration::from)
+        .unwrap_or_default()
 }
