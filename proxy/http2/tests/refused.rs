@@ -973,6 +973,20 @@ fn costs() {
 }
 
 #[test]
+fn others_may_go_between_many_frames_of_which_nothing_comes() {
+    let mut server = begin(true);
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    let mut input = BytesMut::from(&[ping.repeat(100), post(1), ping.repeat(99)].concat()[..]);
+    assert!(matches!(server.next(&mut input).unwrap(), Some(Event::Enough)));
+    assert!(matches!(
+        server.next(&mut input).unwrap(),
+        Some(Event::Request { stream: 1, .. })
+    ));
+    assert!(server.next(&mut input).unwrap().is_none());
+    assert!(input.is_empty());
+}
+
+#[test]
 fn what_stands_for_thousands_of_its_bytes_ends_the_connection() {
     let mut server = begin(true);
     // A field of 4,000 bytes for the table, then nothing but its number.
