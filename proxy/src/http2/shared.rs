@@ -24,9 +24,6 @@ const RESPONSE: u32 = 48;
 /// What one that is informational earns, for as long as any may wait: what it costs.
 const INTERIM: u32 = 16;
 
-/// How much for streams is taken at a time.
-const ENOUGH: usize = 32;
-
 /// How far what was read was taken in.
 #[expect(clippy::large_enum_variant, reason = "taken apart where it is made, never kept")]
 pub(super) enum Taken {
@@ -36,6 +33,9 @@ pub(super) enum Taken {
     /// This is for no stream that is there.
     Until(Event),
 }
+
+/// How much for streams is taken at a time, at most.
+const ENOUGH: usize = 32;
 
 /// Why a stream is over before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

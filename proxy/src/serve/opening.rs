@@ -114,17 +114,16 @@ async fn secured(
     Some(Opened { tls, ..opened })
 }
 
-/// Nearly all of what a handshake costs is in the answer to the ClientHello, which is made when it is its turn.
+/// Nearly all of what a handshake costs is in the answer to the ClientHello, which is made when it is its turn. (Who is asked for another
+/// ClientHello has the answer to that made at once.)
 async fn handshake(
     worker: &WorkerContext,
     config: Arc<ServerConfig>,
     stream: TcpStream,
 ) -> io::Result<server::TlsStream<TcpStream>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let turn = worker.lane.turn().await;
-    let rest = hello.into_stream(config);
-    drop(turn);
-    rest.await
+    let answered = worker.lane.step(move || hello.into_stream(config)).await;
+    answered.ok_or(io::ErrorKind::ConnectionAborted)?.await
 }
 
 /// Reads until it is clear whether a cleartext connection speaks HTTP/2.

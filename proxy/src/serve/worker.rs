@@ -69,7 +69,7 @@ pub struct WorkerContext {
     pub(super) closing: Notify,
     /// Where requests over HTTP/1 are served.
     pub(super) desks: Desks,
-    /// Where handshakes wait for their turn.
+    /// Where the long steps of handshakes are done.
     pub(super) lane: Lane,
     /// What wakes requests whose time may be over.
     pub(super) alarms: Alarms,
@@ -96,7 +96,10 @@ pub fn spawn(index: usize, worker: Worker) -> io::Result<JoinHandle<io::Result<(
 ///
 /// # Errors
 /// A socket cannot be used.
-#[expect(clippy::disallowed_methods, reason = "one accept loop for each listener")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one accept loop for each listener, and one lane"
+)]
 pub async fn run(worker: Worker) -> io::Result<()> {
     let mut stage = worker.lifecycle.stage();
     let context = Rc::new(WorkerContext {
@@ -119,6 +122,8 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         let socket = TcpListener::from_std(socket)?;
         tokio::task::spawn_local(accept(Rc::clone(&context), index, socket));
     }
+    let keeper = Rc::clone(&context);
+    tokio::task::spawn_local(async move { keeper.lane.run(keeper.clock).await });
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

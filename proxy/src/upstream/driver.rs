@@ -175,12 +175,19 @@ impl Driver {
 
     /// Hands on what was read.
     fn take(&mut self, connection: &Multiplex) -> Result<(), End> {
-        while self.link.next().map_err(End::Rules)?.is_some() {}
-        let (cost, earned) = (self.link.take_cost(), self.link.take_earned());
-        if connection.spend(cost, earned, || self.clock.now()) {
-            return Err(End::Flood);
+        loop {
+            let came = self.link.next().map_err(End::Rules)?;
+            if !matches!(came, None | Some(Came::Enough)) {
+                continue;
+            }
+            let (cost, earned) = (self.link.take_cost(), self.link.take_earned());
+            if connection.spend(cost, earned, || self.clock.now()) {
+                return Err(End::Flood);
+            }
+            if came.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Ready when the endpoint gave no sign of life for too long.

@@ -79,7 +79,8 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
-    /// A hundred frames came of which nothing came: whoever else has something to do should do that before more of them are taken.
+    /// A hundred frames were taken since the input had no more, or since this: whoever else has something to do should do that first. The
+    /// rest is in the input.
     Enough,
 }
 

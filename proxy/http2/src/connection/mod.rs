@@ -114,6 +114,8 @@ pub struct Connection {
     released: u32,
     /// The window of streams that the peer may use.
     own_window: u32,
+    /// Frames that were taken since the input had no more, or there were enough.
+    taken: u32,
     /// See `take_cost`.
     cost: u32,
     /// Streams that were reset for errors of the peer; each that ends well makes up for one.
@@ -166,6 +168,7 @@ impl Connection {
             receive_window: i64::from(config.connection_window),
             released: 0,
             own_window: config.stream_window.max(INITIAL_WINDOW),
+            taken: 0,
             cost: 0,
             resets: 0,
             answers: 0,

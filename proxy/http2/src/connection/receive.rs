@@ -11,8 +11,8 @@ use crate::{Error, Reason};
 /// Bytes of answers (acknowledgements, resets) that may wait for a peer that does not read them.
 const MAX_ANSWERS: usize = 64 << 10;
 
-/// So many frames in a row may make no event.
-const ENOUGH: usize = 100;
+/// So many frames are taken at a time.
+const ENOUGH: u32 = 100;
 
 /// What a stream is that is not among the open ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +43,15 @@ impl Connection {
                 Err(error) => return Err(self.fail(error)),
             }
         }
-        for _ in 0..ENOUGH {
-            if self.phase == Phase::Over {
-                input.clear();
-                return Ok(None);
+        while self.phase != Phase::Over {
+            if self.taken >= ENOUGH && !input.is_empty() {
+                self.taken = 0;
+                return Ok(Some(Event::Enough));
             }
+            self.taken += 1;
             let taken = match frame::read(input, MAX_FRAME) {
                 Ok(None) => {
+                    self.taken = 0;
                     if self.streams.len() == 0 {
                         self.output.rest();
                     }
@@ -70,7 +72,8 @@ impl Connection {
                 Err(error) => return Err(self.fail(error)),
             }
         }
-        Ok(Some(Event::Enough))
+        input.clear();
+        Ok(None)
     }
 
     fn take(&mut self, frame: Frame) -> Result<Option<Event>, Wrong> {

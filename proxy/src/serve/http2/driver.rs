@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response, StatusCode};
 use tenbin_balance::Time;
 use tenbin_http2::{Error, Reason};
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use super::clerks::Clerks;
@@ -19,10 +20,7 @@ use super::{FAREWELL, MAX_STREAMS, PREFACE};
 use crate::http2::{Came, Link, Receiver, Sender};
 use crate::serve::alarm;
 use crate::serve::connection::{Connection, rearm};
-use crate::serve::lane;
 
-/// So many settings are taken at a time.
-const ENOUGH: u32 = 16;
 /// Room for so many streams that come at once is kept.
 const KEPT: usize = 16;
 
@@ -49,6 +47,7 @@ pub(super) async fn drive(connection: &Rc<Connection>, link: &mut Link<Wire>, st
         phase: Phase::Open,
         looks: clock.now(),
         begun: Vec::new(),
+        postponed: false,
     };
     let mut timer = pin!(sleep_until(clock.at(driver.looks)));
     let mut closing = pin!(connection.worker.closing.notified());
@@ -86,8 +85,15 @@ pub(super) async fn drive(connection: &Rc<Connection>, link: &mut Link<Wire>, st
 enum Pause {
     /// Streams began.
     Begun,
-    /// So much came that it is not for this connection alone to say how long all wait.
-    Much,
+    /// So many frames came that others come first.
+    Enough,
+}
+
+/// Has the task go on in the next round of the runtime, when others have had their turn and what came for them meanwhile is known; sooner if
+/// anything else wakes it.
+fn defer(cx: &mut Context<'_>) {
+    // What it waits for is that the task is polled once more.
+    let _ = pin!(yield_now()).poll(cx);
 }
 
 /// What becomes of a connection.
@@ -109,6 +115,8 @@ struct Driver<'a> {
     looks: Time,
     /// Streams that came with what was read last.
     begun: Vec<(Request<()>, Sender, Receiver)>,
+    /// Whether they have waited for more to be read.
+    postponed: bool,
 }
 
 impl Driver<'_> {
@@ -131,8 +139,8 @@ impl Driver<'_> {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Ok(Some(Pause::Much)) => {
-                    lane::defer(cx);
+                Ok(Some(Pause::Enough)) => {
+                    defer(cx);
                     return Poll::Pending;
                 }
                 Err(error) => {
@@ -165,41 +173,51 @@ impl Driver<'_> {
 
     /// Takes what was read; why others should have their turn before more is.
     fn take(&mut self) -> Result<Option<Pause>, Error> {
-        let mut told = 0;
-        while told < ENOUGH {
+        loop {
             let came = self.link.next();
             self.streams.spend(self.link.take_cost());
             match came? {
-                // Where more is known to have come, it may take back what this began.
-                None if self.link.has_much() && self.begun.len() < MAX_STREAMS as usize => return Ok(None),
+                // Where more is known to have come, it may take back what this began: it is read first, once.
+                None if self.link.has_much() && !self.postponed && self.begun.len() < MAX_STREAMS as usize => {
+                    self.postponed = !self.begun.is_empty();
+                    return Ok(None);
+                }
                 None => return Ok(self.begin_all().then_some(Pause::Begun)),
-                Some(Came::Enough) => break,
+                Some(Came::Enough) => {
+                    self.look_through();
+                    return Ok(Some(Pause::Enough));
+                }
                 Some(Came::Request(request, sender, receiver)) => {
                     self.streams.come();
                     self.begun.push((request, sender, receiver));
                 }
                 Some(Came::TooLarge(sender)) => self.refuse(&sender),
-                Some(Came::Settings | Came::GoAway) => told += 1,
+                Some(Came::Settings | Came::GoAway) => {}
             }
         }
-        self.begin_all();
-        Ok(Some(Pause::Much))
+    }
+
+    /// Forgets the streams that came and were taken back.
+    fn look_through(&mut self) {
+        let streams = &self.streams;
+        self.begun.retain(|(_, sender, _)| {
+            let stays = !sender.is_lost();
+            if !stays {
+                streams.taken_back();
+            }
+            stays
+        });
     }
 
     /// Begins what came, once all that was read is known: what was taken back already costs no more than having been read, and who takes
     /// back too much has nothing begun.
     fn begin_all(&mut self) -> bool {
-        let mut begun = std::mem::take(&mut self.begun);
-        begun.retain(|(_, sender, _)| {
-            let stays = !sender.is_lost();
-            if !stays {
-                self.streams.taken_back();
-            }
-            stays
-        });
+        self.postponed = false;
+        self.look_through();
         if self.streams.is_flood() {
             return false;
         }
+        let mut begun = std::mem::take(&mut self.begun);
         let some = !begun.is_empty();
         for (request, sender, receiver) in begun.drain(..) {
             self.begin(request, sender, receiver);

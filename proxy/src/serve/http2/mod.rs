@@ -12,6 +12,7 @@
 //! | streams reset by the client before they were looked at | [`MAX_RESETS`], and then at most half of all |
 //! | streams that we reset or refuse for the client's errors | [`MAX_RESETS`] |
 //! | streams broken off within [`YOUNG`] before they were answered | [`MAX_CUT`], and then at most half of all |
+//! | frames that are taken at a time | 100 (`tenbin_http2`), then others have their turn |
 //! | frames that only make work | what [`Tally`](crate::http2::Tally) allows |
 //! | a dead peer | is noticed after [`ping::INTERVAL`] and [`ping::TIMEOUT`] |
 //!

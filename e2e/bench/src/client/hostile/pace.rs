@@ -42,7 +42,7 @@ impl Pace {
         loop {
             let (now, used) = (Instant::now(), used());
             let spent = used.saturating_sub(std::mem::replace(&mut taken.used, used));
-            taken.until = taken.until.max(now - SAVED) + spent.div_f64(self.share);
+            taken.until = (taken.until + spent.div_f64(self.share)).max(now - SAVED);
             if taken.until <= now {
                 return;
             }
