@@ -1,7 +1,7 @@
 //! Steps that take long, as the cryptography of a handshake, are done by a task of the worker of their own, which lets all others have their
-//! turn after each: nobody who is served already waits for more than two of them at a time, however many clients come at once. Where others take long themselves,
-//! more than one is done at a time, so that new clients have a third of the worker. HAProxy's scheduler keeps what it calls heavy tasks apart
-//! likewise.
+//! turn after each: nobody who is served already waits for more than two of them at a time, however many clients come at once. Where others
+//! take long themselves, more than one is done at a time, so that new clients have a third of the worker. HAProxy's scheduler keeps what it
+//! calls heavy tasks apart likewise.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
