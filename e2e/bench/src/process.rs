@@ -178,19 +178,26 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Strin
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
     use super::*;
 
     #[test]
     fn a_process_is_watched_and_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo here; exec sleep 1000"]);
+        let mut command = Command::new("sleep");
+        command.arg("1000");
         let mut process = Process::start("sleeper", command, dir.path().join("log")).unwrap();
+        // Stopped, it does not grow between one reading and the next, as it does while it starts.
+        let id = Pid::from_raw(process.child.id().cast_signed());
+        kill(id, Signal::SIGSTOP).unwrap();
+        let stopped = WaitStatus::Stopped(id, Signal::SIGSTOP);
+        assert_eq!(waitpid(id, Some(WaitPidFlag::WUNTRACED)).unwrap(), stopped);
         assert!(process.memory("VmRSS").unwrap() > 0.0);
         assert!(process.cpu().unwrap() < 5.0);
         assert!(process.exact_cpu().unwrap() > 0.0);
         assert!(process.descriptors().unwrap() >= 3);
-        assert!(process.largest("VmHWM").unwrap() >= process.memory("VmHWM").unwrap());
+        assert_eq!(process.largest("VmHWM").unwrap(), process.memory("VmHWM").unwrap());
         process.end(Signal::SIGKILL).unwrap();
         assert!(process.cpu().is_err());
     }
