@@ -7,6 +7,10 @@ use tenbin_proxy::config::{Cli, Command};
 use tenbin_proxy::plan::Plan;
 use tenbin_proxy::{admin, run, telemetry};
 
+/// A connection is a handful of allocations larger or more aligned than what glibc keeps at hand, and glibc keeps what a flood took.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match act(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

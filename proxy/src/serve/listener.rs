@@ -2,12 +2,18 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::task::consume_budget;
 use tracing::{debug, warn};
 
 use super::connection;
@@ -78,12 +84,21 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener
     Ok(socket.into())
 }
 
+/// A bound socket, watched by the runtime that this is called on.
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe, for types whose descriptor may change"
+)]
+pub(super) fn watched(socket: std::net::TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::with_interest(TcpListener::from_std(socket), Interest::READABLE)
+}
+
 /// Accepts clients of the listener number `index` for as long as the worker lives.
 #[expect(clippy::disallowed_methods, reason = "the accept loop: each connection is a task")]
-pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: TcpListener) {
+pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: AsyncFd<TcpListener>) {
     let stats = Arc::clone(&worker.state.load().listener_at(index).stats);
     loop {
-        match socket.accept().await {
+        match next(&socket).await {
             Ok((stream, client)) => match worker.lifecycle.admit() {
                 Some(slot) => {
                     // Boxed: a task's future is moved from place to place as it begins and ends.
@@ -103,12 +118,38 @@ pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: TcpL
                 tokio::time::sleep(REST).await;
             }
         }
+        // Who is served already has a turn, however many keep coming.
+        consume_budget().await;
     }
+}
+
+/// The next client. Clients mostly come one by one, and to accept where nobody waits costs the kernel about as much as where somebody does (it
+/// makes the new socket first), so it is asked whether another waits.
+async fn next(socket: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        let mut ready = socket.readable().await?;
+        let accepted = socket.get_ref().accept();
+        if !has_clients(socket.get_ref()) {
+            ready.clear_ready();
+        }
+        match accepted {
+            Ok((stream, client)) => return Ok((TcpStream::from_std(stream.into())?, client)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether clients wait to be accepted; also where that can't be told.
+fn has_clients(socket: &TcpListener) -> bool {
+    let mut asked = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    poll(&mut asked, PollTimeout::ZERO) != Ok(0)
 }
 
 /// Tells a client that there are too many, if it can be told at once.
 fn turn_away(stream: &TcpStream) {
-    if let Err(error) = stream.try_write(TOO_MANY) {
+    // Not by way of the runtime, which does not know yet that it can be written to.
+    if let Err(error) = SockRef::from(stream).send(TOO_MANY) {
         debug!(%error, "a client was turned away without a word");
     }
 }
@@ -122,7 +163,6 @@ fn is_clients(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use socket2::SockRef;
 
     #[test]
     fn what_is_accepted_has_the_listeners_settings() {

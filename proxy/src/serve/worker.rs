@@ -9,7 +9,6 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use tenbin_balance::Rng;
-use tokio::net::TcpListener;
 use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,7 +18,7 @@ use super::date::Dates;
 use super::http1::Desks;
 use super::http2::Clerks;
 use super::lane::Lane;
-use super::listener::accept;
+use super::listener;
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::lifecycle::{Lifecycle, Stage};
@@ -119,8 +118,8 @@ pub async fn run(worker: Worker) -> io::Result<()> {
         clerks: Clerks::default(),
     });
     for (index, socket) in worker.sockets.into_iter().enumerate() {
-        let socket = TcpListener::from_std(socket)?;
-        tokio::task::spawn_local(accept(Rc::clone(&context), index, socket));
+        let socket = listener::watched(socket)?;
+        tokio::task::spawn_local(listener::accept(Rc::clone(&context), index, socket));
     }
     let keeper = Rc::clone(&context);
     tokio::task::spawn_local(async move { keeper.lane.run(keeper.clock).await });
