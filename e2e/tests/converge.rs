@@ -258,7 +258,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let content = Content::random(&mut rng);
-        let snapshot = Arc::new(AppSnapshot::new(content.resources()));
+        let snapshot = Arc::new(AppSnapshot::new(1, content.resources()));
         let listeners: Vec<_> = (0..LISTENERS).map(|listener| name("l", listener)).collect();
         World {
             rng,
@@ -327,7 +327,7 @@ impl World {
 
     /// A replica has seen the newest content.
     fn catch_up(&mut self, replica: usize) {
-        let snapshot = Arc::new(AppSnapshot::new(self.content.resources()));
+        let snapshot = Arc::new(AppSnapshot::new(1, self.content.resources()));
         self.replicas[replica] = Arc::clone(&snapshot);
         if let Some(stream) = self.stream.as_mut().filter(|stream| stream.replica == replica) {
             let step = stream.operator.on_snapshot(snapshot);

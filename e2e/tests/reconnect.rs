@@ -111,7 +111,8 @@ impl Replica {
     }
 
     fn publish(&self, resources: Vec<Resource>) {
-        self.store.publish(app(), Some(Arc::new(AppSnapshot::new(resources))));
+        self.store
+            .publish(app(), Some(Arc::new(AppSnapshot::new(1, resources))));
     }
 
     /// Resources sent, of all kinds.
@@ -126,7 +127,7 @@ impl Replica {
     }
 
     async fn synced(&self) {
-        until(|| self.streams.sync_of(&app()).synced == 1).await;
+        until(|| self.streams.progress_of(&app()).sync.synced == 1).await;
     }
 
     async fn stop(self) {
@@ -256,7 +257,7 @@ async fn a_proxy_that_moves_to_another_replica_is_sent_nothing_anew() {
         .await
         .expect("ends with its receiver")
         .unwrap();
-    until(|| second.streams.sync_of(&app()).connected == 0).await;
+    until(|| second.streams.progress_of(&app()).sync.connected == 0).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tenbin_crds::{Algorithm, AppProtocol, BalancedApp, BalancedAppSpec, EndpointCounts};
 use tenbin_model::{AccessLog, Affinity, Balancing, Resource, ResourceName, SessionCookie, SessionKeys, Tracing};
 
-use crate::fleet::{self, Ports};
+use crate::fleet::{self, Accepted, Ports};
 use crate::key::AppKey;
 use crate::problem::Problem;
 use crate::sessions;
@@ -31,6 +31,8 @@ pub struct Defaults {
 /// What an app compiles to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compiled {
+    /// The `metadata.generation` of the spec that is in use; 0 where there is none.
+    pub generation: i64,
     /// What its proxies are sent; nothing for an app that is gone.
     pub resources: Vec<Resource>,
     /// What is wrong, as far as the tables tell: with the current spec (fatal ones make the accepted spec stay), with
@@ -53,9 +55,19 @@ pub fn compile(tables: &Tables, key: &AppKey, defaults: &Defaults) -> Compiled {
     let (accepted, unreadable) = fleet::accepted(tables, key);
     problems.extend(unreadable);
     let found = Found::new(tables, key, &mut problems);
-    let current = || problems.iter().all(|p| !p.fatal).then(|| app.spec.clone());
-    let mut compiled = match accepted.map(|a| a.spec).or_else(current) {
-        Some(spec) => of_spec((tables, key, app), &spec, defaults, &found, &mut problems),
+    let current = || {
+        let generation = app.metadata.generation.unwrap_or_default();
+        let spec = app.spec.clone();
+        problems
+            .iter()
+            .all(|p| !p.fatal)
+            .then_some(Accepted { generation, spec })
+    };
+    let mut compiled = match accepted.or_else(current) {
+        Some(Accepted { generation, spec }) => Compiled {
+            generation,
+            ..of_spec((tables, key, app), &spec, defaults, &found, &mut problems)
+        },
         None => Compiled::default(),
     };
     problems.sort();

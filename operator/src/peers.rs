@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::run::Event;
 use crate::status::Sync;
 use crate::world::Shared;
-use crate::xds::streams::Streams;
+use crate::xds::streams::{Progress, Streams};
 use wire::{Follow, Json, MAX_REJECTED, PATH, Report};
 
 pub use server::{AuthenticatePeer, Counts, PeerService};
@@ -52,7 +52,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const MAX_REPORT: usize = 8 << 20;
 
 /// Counts of other replicas, by replica.
-type Remote = BTreeMap<Peer, BTreeMap<AppKey, Sync>>;
+type Remote = BTreeMap<Peer, BTreeMap<AppKey, Progress>>;
 
 /// How far the proxies of an app are, on all replicas as far as known here.
 #[derive(Clone, Debug)]
@@ -77,13 +77,21 @@ impl Syncs {
         }
     }
 
-    /// How far the proxies of this app are.
-    pub fn of(&self, app: &AppKey) -> Sync {
-        let mut sum = self.streams.sync_of(app);
+    /// How far the proxies of this app are with the spec of this `metadata.generation`. A replica that has not seen that one yet has no proxy
+    /// that has it.
+    pub fn of(&self, app: &AppKey, generation: i64) -> Sync {
+        let own = self.streams.progress_of(app);
         let remote = self.lock();
-        for sync in remote.values().filter_map(|apps| apps.get(app)) {
+        let mut sum = Sync::default();
+        for progress in remote.values().filter_map(|apps| apps.get(app)).chain([&own]) {
+            let sync = &progress.sync;
+            let synced = if progress.generation >= generation {
+                sync.synced
+            } else {
+                0
+            };
             sum.connected = sum.connected.saturating_add(sync.connected);
-            sum.synced = sum.synced.saturating_add(sync.synced);
+            sum.synced = sum.synced.saturating_add(synced);
             sum.rejected.extend(sync.rejected.iter().cloned());
         }
         drop(remote);
@@ -101,12 +109,12 @@ impl Syncs {
         if report.reset {
             changed.extend(std::mem::take(known).into_keys());
         }
-        for (app, sync) in report.apps.into_iter().map(wire::AppReport::into_sync) {
+        for (app, progress) in report.apps.into_iter().map(wire::AppReport::into_progress) {
             changed.insert(app.clone());
-            if sync == Sync::default() {
+            if progress.sync == Sync::default() {
                 known.remove(&app);
             } else {
-                known.insert(app, sync);
+                known.insert(app, progress);
             }
         }
         changed

@@ -192,12 +192,15 @@ impl Loop {
             }
             let compiled = compile(&world.tables, key, &self.defaults);
             let before = world.apps.get(key).map(|state| &state.compiled);
-            let same_resources = before.is_some_and(|before| before.resources == compiled.resources);
-            let same = same_resources && before == Some(&compiled);
+            let same = before == Some(&compiled);
+            // Also of a spec that changes nothing for proxies it is told that they have it.
+            let same_snapshot = before.is_some_and(|before| {
+                before.generation == compiled.generation && before.resources == compiled.resources
+            });
             drop(world);
-            if !same_resources {
+            if !same_snapshot {
                 debug!(app = %key, resources = compiled.resources.len(), "compiled anew");
-                let snapshot = AppSnapshot::new(compiled.resources.clone());
+                let snapshot = AppSnapshot::new(compiled.generation, compiled.resources.clone());
                 self.store.publish(key.clone(), Some(Arc::new(snapshot)));
             }
             if !same {

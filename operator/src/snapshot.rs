@@ -16,6 +16,7 @@ pub type Version = Arc<str>;
 /// The resources of one app. Cheap to share, never changed.
 #[derive(Debug, Default)]
 pub struct AppSnapshot {
+    generation: i64,
     kinds: [BTreeMap<ResourceName, Entry>; Kind::ALL.len()],
 }
 
@@ -48,9 +49,13 @@ impl Entry {
 }
 
 impl AppSnapshot {
-    /// Encodes and versions `resources`. Of two with the same kind and name the last counts.
-    pub fn new(resources: Vec<Resource>) -> Self {
-        let mut snapshot = AppSnapshot::default();
+    /// Encodes and versions `resources`, which follow from the app's spec of this `metadata.generation`. Of two with the same kind and name
+    /// the last counts.
+    pub fn new(generation: i64, resources: Vec<Resource>) -> Self {
+        let mut snapshot = AppSnapshot {
+            generation,
+            ..AppSnapshot::default()
+        };
         for resource in resources {
             let any = xds::encode(&resource);
             let entry = Entry {
@@ -61,6 +66,11 @@ impl AppSnapshot {
             snapshot.kinds[resource.kind() as usize].insert(resource.name().clone(), entry);
         }
         snapshot
+    }
+
+    /// The `metadata.generation` of the spec that it follows from.
+    pub fn generation(&self) -> i64 {
+        self.generation
     }
 
     /// The resource of this kind and name.
@@ -131,7 +141,7 @@ mod tests {
     fn a_version_follows_from_the_content_alone() {
         let name = ResourceName::parse("name", "a/b/c").unwrap();
         let version = |seconds| {
-            let snapshot = AppSnapshot::new(vec![cluster("other", 9), cluster("a/b/c", seconds)]);
+            let snapshot = AppSnapshot::new(1, vec![cluster("other", 9), cluster("a/b/c", seconds)]);
             snapshot.get(Kind::Cluster, &name).unwrap().version.clone()
         };
         assert_eq!(version(1), version(1));
@@ -142,7 +152,7 @@ mod tests {
     #[test]
     fn a_version_stays_the_same_between_releases() {
         // A change of this value sends every resource of every app anew on an upgrade: only ever on purpose.
-        let snapshot = AppSnapshot::new(vec![cluster("a/b/c", 1)]);
+        let snapshot = AppSnapshot::new(1, vec![cluster("a/b/c", 1)]);
         let versions: Vec<&str> = snapshot
             .of(Kind::Cluster)
             .values()

@@ -200,7 +200,7 @@ impl StatusWriter {
             .and_then(|last| last.written.as_ref());
         let ahead = ahead.filter(|(written, _)| version(app).is_some_and(|live| live < *written));
         let previous = ahead.map(|(_, status)| status).or(app.status.as_ref());
-        let sync = self.syncs.of(key);
+        let sync = self.syncs.of(key, state.compiled.generation);
         let status = status(&StatusInput {
             tables: &world.tables,
             key,

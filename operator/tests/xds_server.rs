@@ -181,7 +181,7 @@ impl Server {
     }
 
     fn publish(&self, resources: Vec<Resource>) {
-        let snapshot = Arc::new(AppSnapshot::new(resources));
+        let snapshot = Arc::new(AppSnapshot::new(1, resources));
         self.store.publish(AppKey::new("shop", "hello"), Some(snapshot));
     }
 
@@ -292,7 +292,7 @@ async fn only_incremental_ads_is_served() {
 async fn a_proxy_gets_its_own_and_other_apps_names_are_absent_and_counted() {
     let server = server().await;
     server.publish(vec![cluster(OWN, 1)]);
-    let secret = Arc::new(AppSnapshot::new(vec![cluster("shop/other/http", 1)]));
+    let secret = Arc::new(AppSnapshot::new(1, vec![cluster("shop/other/http", 1)]));
     server.store.publish(AppKey::new("shop", "other"), Some(secret));
     let mut client = server.open(Some("good")).await.unwrap();
     client
@@ -319,17 +319,17 @@ async fn a_change_is_pushed_and_synced_once_accepted() {
     let mut client = server.open(Some("good")).await.unwrap();
     client.send(ask(Kind::Cluster, &[OWN])).await;
     let first = client.response().await;
-    assert_eq!(server.streams.sync_of(&app).connected, 1);
+    assert_eq!(server.streams.progress_of(&app).sync.connected, 1);
     client.send(answer(&first, None)).await;
-    until(|| server.streams.sync_of(&app).synced == 1).await;
+    until(|| server.streams.progress_of(&app).sync.synced == 1).await;
     server.publish(vec![cluster(OWN, 2)]);
     let second = client.response().await;
     assert_ne!(second.resources[0].version, first.resources[0].version);
-    assert_eq!(server.streams.sync_of(&app).synced, 0);
+    assert_eq!(server.streams.progress_of(&app).sync.synced, 0);
     client.send(answer(&second, None)).await;
-    until(|| server.streams.sync_of(&app).synced == 1).await;
+    until(|| server.streams.progress_of(&app).sync.synced == 1).await;
     drop(client);
-    until(|| server.streams.sync_of(&app).connected == 0).await;
+    until(|| server.streams.progress_of(&app).sync.connected == 0).await;
     until(|| server.metrics.streams.get() == 0).await;
 }
 
@@ -347,7 +347,7 @@ async fn a_rejection_is_counted_and_its_reason_told() {
         .get_or_create(&ResourceLabel { kind: "cluster" })
         .clone();
     until(|| nacks.get() == 1).await;
-    let sync = server.streams.sync_of(&AppKey::new("shop", "hello"));
+    let sync = server.streams.progress_of(&AppKey::new("shop", "hello")).sync;
     assert_eq!(sync.rejected, ["cluster shop/hello/http: shop/hello/http: no"]);
 }
 

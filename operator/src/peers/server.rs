@@ -17,9 +17,8 @@ use tonic::{Request, Response, Status};
 
 use super::wire::{Follow, Json, PATH, Report, SERVICE, reports};
 use crate::key::AppKey;
-use crate::status::Sync;
 use crate::world::Shared;
-use crate::xds::streams::Streams;
+use crate::xds::streams::{Progress, Streams};
 
 /// The least time between two reports to one follower.
 const PACE: Duration = Duration::from_millis(200);
@@ -56,13 +55,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn now(&self) -> BTreeMap<AppKey, Sync> {
+    fn now(&self) -> BTreeMap<AppKey, Progress> {
         let apps: Vec<AppKey> = self.world.read().tables.apps().collect();
         let counts = apps.into_iter().map(|app| {
-            let sync = self.streams.sync_of(&app);
-            (app, sync)
+            let progress = self.streams.progress_of(&app);
+            (app, progress)
         });
-        counts.filter(|(_, sync)| *sync != Sync::default()).collect()
+        counts
+            .filter(|(_, progress)| *progress != Progress::default())
+            .collect()
     }
 }
 

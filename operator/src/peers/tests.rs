@@ -37,6 +37,7 @@ fn counts_of_all_replicas_are_added_up() {
     let syncs = Syncs::new(streams.clone());
     let open = streams.open(app("hello"));
     open.set(StreamSync {
+        generation: 2,
         synced: true,
         rejected: vec!["cluster b: bad".to_owned()],
     });
@@ -44,18 +45,28 @@ fn counts_of_all_replicas_are_added_up() {
     let hello = r#"{"apps":[{"namespace":"shop","name":"hello","connected":3,"synced":2,"rejected":["cluster a: bad","cluster b: bad"]}]}"#;
     assert_eq!(syncs.take(&one, report(true, hello)), BTreeSet::from([app("hello")]));
     syncs.take(&two, report(true, hello));
-    let sync = syncs.of(&app("hello"));
+    let sync = syncs.of(&app("hello"), 2);
     assert_eq!((sync.connected, sync.synced), (7, 5));
     assert_eq!(sync.rejected, ["cluster a: bad", "cluster b: bad"]);
+    // Who has not seen the newest spec has no proxy that has it.
+    for (generation, synced) in [(1, 3), (2, 5), (3, 5)] {
+        let report = format!(
+            r#"{{"apps":[{{"namespace":"shop","name":"hello","generation":{generation},"connected":3,"synced":2}}]}}"#
+        );
+        syncs.take(&two, self::report(false, &report));
+        let sync = syncs.of(&app("hello"), 2);
+        assert_eq!((sync.connected, sync.synced), (7, synced), "{generation}");
+    }
+    assert_eq!(syncs.of(&app("hello"), 3).synced, 4, "ours is not the newest either");
     assert_eq!(syncs.drop_peer(&two), BTreeSet::from([app("hello")]));
-    assert_eq!(syncs.of(&app("hello")).connected, 4);
+    assert_eq!(syncs.of(&app("hello"), 2).connected, 4);
     // A reset names what it forgets as changed too.
     let other = r#"{"apps":[{"namespace":"shop","name":"other","connected":1}]}"#;
     assert_eq!(
         syncs.take(&one, report(true, other)),
         BTreeSet::from([app("hello"), app("other")])
     );
-    assert_eq!(syncs.of(&app("hello")).connected, 1);
+    assert_eq!(syncs.of(&app("hello"), 2).connected, 1);
 }
 
 fn slice(name: &str, pods: &[(&str, &str, Option<bool>)]) -> EndpointSlice {
@@ -183,11 +194,12 @@ async fn a_replica_tells_its_friends_what_changes_and_nobody_else() {
     assert!(first.reset);
     assert_eq!(syncs.take(&me, first), BTreeSet::from([app("hello")]));
     assert_eq!(
-        (syncs.of(&app("hello")).connected, syncs.of(&app("hello")).synced),
+        (syncs.of(&app("hello"), 2).connected, syncs.of(&app("hello"), 2).synced),
         (1, 0)
     );
 
     open.set(StreamSync {
+        generation: 2,
         synced: true,
         rejected: Vec::new(),
     });
@@ -195,12 +207,12 @@ async fn a_replica_tells_its_friends_what_changes_and_nobody_else() {
     let next = reports.message().await.unwrap().unwrap();
     assert_eq!((next.reset, next.apps.len()), (false, 1));
     syncs.take(&me, next);
-    assert_eq!(syncs.of(&app("hello")).synced, 1);
+    assert_eq!(syncs.of(&app("hello"), 2).synced, 1);
 
     drop(open);
     version.send_modify(|v| *v += 1);
     syncs.take(&me, reports.message().await.unwrap().unwrap());
-    assert_eq!(syncs.of(&app("hello")), Sync::default());
+    assert_eq!(syncs.of(&app("hello"), 2), Sync::default());
 
     stop.cancel();
     assert!(

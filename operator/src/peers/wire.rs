@@ -11,6 +11,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use crate::key::AppKey;
 use crate::status::Sync;
+use crate::xds::streams::Progress;
 
 /// Name of the gRPC service.
 pub(super) const SERVICE: &str = "tenbin.Peers";
@@ -43,6 +44,8 @@ pub(super) struct Report {
 pub(super) struct AppReport {
     namespace: String,
     name: String,
+    /// The spec that `synced` is about; replicas of before this field do not tell.
+    generation: Option<i64>,
     connected: u32,
     synced: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,36 +53,44 @@ pub(super) struct AppReport {
 }
 
 impl AppReport {
-    fn of(key: &AppKey, sync: &Sync) -> Self {
+    fn of(key: &AppKey, progress: &Progress) -> Self {
         let short = |text: &String| text.chars().take(MAX_REASON).collect();
+        let sync = &progress.sync;
         AppReport {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
+            generation: Some(progress.generation),
             connected: sync.connected,
             synced: sync.synced,
             rejected: sync.rejected.iter().take(MAX_REJECTED).map(short).collect(),
         }
     }
 
-    /// The app and its counts.
-    pub(super) fn into_sync(self) -> (AppKey, Sync) {
-        let sync = Sync {
-            connected: self.connected,
-            synced: self.synced.min(self.connected),
-            rejected: self.rejected,
+    /// The app and its counts. Of whom does not tell a generation, it is believed that it is the newest.
+    pub(super) fn into_progress(self) -> (AppKey, Progress) {
+        let progress = Progress {
+            generation: self.generation.unwrap_or(i64::MAX),
+            sync: Sync {
+                connected: self.connected,
+                synced: self.synced.min(self.connected),
+                rejected: self.rejected,
+            },
         };
-        (AppKey::new(self.namespace, self.name), sync)
+        (AppKey::new(self.namespace, self.name), progress)
     }
 }
 
 /// The reports that bring a follower from `told` to `now`; with `reset`, whatever it has is forgotten first.
-pub(super) fn reports(told: &BTreeMap<AppKey, Sync>, now: &BTreeMap<AppKey, Sync>, reset: bool) -> Vec<Report> {
+pub(super) fn reports(told: &BTreeMap<AppKey, Progress>, now: &BTreeMap<AppKey, Progress>, reset: bool) -> Vec<Report> {
     let gone = told
         .keys()
         .filter(|key| !now.contains_key(*key))
-        .map(|key| AppReport::of(key, &Sync::default()));
-    let new = now.iter().filter(|(key, sync)| told.get(*key) != Some(*sync));
-    let apps: Vec<AppReport> = new.map(|(key, sync)| AppReport::of(key, sync)).chain(gone).collect();
+        .map(|key| AppReport::of(key, &Progress::default()));
+    let new = now.iter().filter(|(key, progress)| told.get(*key) != Some(*progress));
+    let apps: Vec<AppReport> = new
+        .map(|(key, progress)| AppReport::of(key, progress))
+        .chain(gone)
+        .collect();
     let mut reports: Vec<Report> = apps
         .chunks(MAX_APPS)
         .map(|apps| Report {
@@ -150,13 +161,16 @@ impl<E, D: DeserializeOwned> Decoder for Json<E, D> {
 mod tests {
     use super::*;
 
-    fn counts(list: &[(&str, u32)]) -> BTreeMap<AppKey, Sync> {
-        let sync = |connected| Sync {
-            connected,
-            ..Sync::default()
+    fn counts(list: &[(&str, u32)]) -> BTreeMap<AppKey, Progress> {
+        let progress = |connected| Progress {
+            generation: 1,
+            sync: Sync {
+                connected,
+                ..Sync::default()
+            },
         };
         list.iter()
-            .map(|(name, n)| (AppKey::new("a", *name), sync(*n)))
+            .map(|(name, n)| (AppKey::new("a", *name), progress(*n)))
             .collect()
     }
 
@@ -201,7 +215,9 @@ mod tests {
         let text =
             r#"{"reset":true,"sessions":7,"apps":[{"namespace":"a","name":"b","connected":1,"synced":9,"load":0.5}]}"#;
         let report: Report = serde_json::from_str(text).expect("additive");
-        let (key, sync) = report.apps[0].clone().into_sync();
+        let (key, progress) = report.apps[0].clone().into_progress();
+        let Progress { generation, sync } = progress;
         assert_eq!((key.to_string().as_str(), sync.connected, sync.synced), ("a/b", 1, 1));
+        assert_eq!(generation, i64::MAX);
     }
 }

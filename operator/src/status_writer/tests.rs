@@ -120,6 +120,7 @@ async fn what_proxies_accept_at_once_shows_only_as_settled_and_writes_keep_their
     let bench = bench();
     let open = bench.streams.open(key());
     let synced = |synced| StreamSync {
+        generation: 1,
         synced,
         rejected: Vec::new(),
     };

@@ -64,6 +64,8 @@ pub enum Violation {
 /// How far one stream is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamSync {
+    /// The `metadata.generation` of the spec that its resources follow from.
+    pub generation: i64,
     /// It has asked for its listeners and all that follows from them, and accepted all of it in its current version.
     pub synced: bool,
     /// What it rejected, each as `kind name: reason`.
@@ -131,8 +133,11 @@ impl Session {
             rejected.extend(of_kind.map(|(name, reason)| format!("{} {name}: {reason}", kind.as_str())));
         }
         let snapshot = self.snapshot.as_deref();
-        let synced = rejected.is_empty() && snapshot.is_some_and(|snapshot| self.is_synced(snapshot));
-        StreamSync { synced, rejected }
+        StreamSync {
+            generation: snapshot.map_or(0, AppSnapshot::generation),
+            synced: rejected.is_empty() && snapshot.is_some_and(|snapshot| self.is_synced(snapshot)),
+            rejected,
+        }
     }
 
     fn is_synced(&self, snapshot: &AppSnapshot) -> bool {

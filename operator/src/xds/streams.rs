@@ -25,6 +25,15 @@ struct Table {
     opened: u64,
 }
 
+/// How far the proxies of an app on one replica are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The newest `metadata.generation` that any of them has been offered the configuration of.
+    pub generation: i64,
+    /// How many there are, and have all of that.
+    pub sync: Sync,
+}
+
 /// One open stream; it leaves the table when this is dropped.
 #[derive(Debug)]
 pub struct OpenStream {
@@ -38,17 +47,23 @@ impl Streams {
     pub const MAX_REJECTED: usize = 8;
 
     /// How far the proxies of `app` are; of what they rejected at most [`Self::MAX_REJECTED`].
-    pub fn sync_of(&self, app: &AppKey) -> Sync {
+    pub fn progress_of(&self, app: &AppKey) -> Progress {
         let table = self.lock();
         let Some(streams) = table.apps.get(app) else {
-            return Sync::default();
+            return Progress::default();
         };
+        let newest = streams.values().map(|stream| stream.generation).max();
+        let generation = newest.unwrap_or_default();
+        let synced = streams
+            .values()
+            .filter(|stream| stream.synced && stream.generation == generation);
         let rejected: BTreeSet<&String> = streams.values().flat_map(|stream| &stream.rejected).collect();
-        Sync {
+        let sync = Sync {
             connected: count(streams.len()),
-            synced: count(streams.values().filter(|stream| stream.synced).count()),
+            synced: count(synced.count()),
             rejected: rejected.into_iter().take(Self::MAX_REJECTED).cloned().collect(),
-        }
+        };
+        Progress { generation, sync }
     }
 
     /// Waits until the [`Sync`] of any app has changed and says of which. For one caller; nothing is lost between two calls,
@@ -140,6 +155,7 @@ mod tests {
 
     fn synced() -> StreamSync {
         StreamSync {
+            generation: 1,
             synced: true,
             rejected: Vec::new(),
         }
@@ -152,14 +168,22 @@ mod tests {
         let second = streams.open(app());
         first.set(synced());
         second.set(StreamSync {
+            generation: 1,
             synced: false,
             rejected: vec!["cluster a: bad".to_owned()],
         });
-        let sync = streams.sync_of(&app());
-        assert_eq!((sync.connected, sync.synced), (2, 1));
+        let Progress { generation, sync } = streams.progress_of(&app());
+        assert_eq!((generation, sync.connected, sync.synced), (1, 2, 1));
         assert_eq!(sync.rejected, ["cluster a: bad"]);
+        // What the first has is no longer the newest.
+        second.set(StreamSync {
+            generation: 2,
+            ..synced()
+        });
+        let Progress { generation, sync } = streams.progress_of(&app());
+        assert_eq!((generation, sync.connected, sync.synced), (2, 2, 1));
         drop((first, second));
-        assert_eq!(streams.sync_of(&app()), Sync::default());
+        assert_eq!(streams.progress_of(&app()), Progress::default());
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn keys(text: &str, secret: u8) -> Resource {
 }
 
 fn snapshot(resources: Vec<Resource>) -> Arc<AppSnapshot> {
-    Arc::new(AppSnapshot::new(resources))
+    Arc::new(AppSnapshot::new(1, resources))
 }
 
 /// Listener and routes `OWN`, which go to the cluster named.
@@ -185,7 +185,7 @@ fn settled(resources: Vec<Resource>, clusters: &[&str]) -> Session {
 #[test]
 fn a_name_is_answered_with_its_resource_version_and_a_nonce() {
     let resources = app(OWN);
-    let expected = AppSnapshot::new(resources.clone());
+    let expected = AppSnapshot::new(1, resources.clone());
     let mut session = session(resources);
     let response = one(&mut session, ask(Kind::Cluster, &[OWN]));
     assert_eq!(
@@ -260,7 +260,7 @@ fn a_name_let_go_under_the_wildcard_is_told_again() {
 #[test]
 fn known_versions_are_not_sent_and_stale_ones_are() {
     let resources = vec![endpoints("a"), endpoints("b"), endpoints("c")];
-    let current = AppSnapshot::new(resources.clone());
+    let current = AppSnapshot::new(1, resources.clone());
     let version = |of: &str| current.get(Kind::Endpoints, &name(of)).unwrap().version.to_string();
     let mut session = session(resources);
     let request = DeltaDiscoveryRequest {
@@ -328,7 +328,7 @@ fn one_response_of_a_kind_at_a_time_and_what_changes_meanwhile_comes_as_one() {
         let step = session.on_snapshot(snapshot(vec![cluster("a", seconds), cluster("b", 1)]));
         assert!(step.responses.is_empty());
     }
-    let newest = AppSnapshot::new(vec![cluster("a", 5)]);
+    let newest = AppSnapshot::new(1, vec![cluster("a", 5)]);
     let next = one(&mut session, ack(&first));
     assert_eq!(
         told(std::slice::from_ref(&next)),
@@ -373,7 +373,7 @@ fn an_envoy_is_sent_the_endpoints_of_a_changed_cluster_again() {
     );
 
     // The same on a new stream, where it asks for endpoints only after the cluster is on its way.
-    let (old, new) = (AppSnapshot::new(app(OWN)), AppSnapshot::new(changed.clone()));
+    let (old, new) = (AppSnapshot::new(1, app(OWN)), AppSnapshot::new(1, changed.clone()));
     let mut session = super::tests::session(changed);
     let holding = |kind: Kind, held: &AppSnapshot| DeltaDiscoveryRequest {
         initial_resource_versions: HashMap::from([(
@@ -449,6 +449,7 @@ fn a_rejected_version_is_not_sent_again_until_it_changes_and_its_reason_is_kept(
     assert_eq!(
         session.sync(),
         StreamSync {
+            generation: 1,
             synced: true,
             rejected: vec![]
         }
