@@ -61,7 +61,10 @@ impl Driver {
 
     /// Waits until the host of `url` answers. Kubernetes brings a Service to the nodes a moment after its pods are Ready; what is refused
     /// until then is not lost.
-    async fn reached(&self, url: &str) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// It does not within 15 seconds.
+    pub async fn reached(&self, url: &str) -> anyhow::Result<()> {
         let host: Vec<&str> = url.splitn(4, '/').take(3).collect();
         let root = Request::get(format!("{}/", host.join("/")));
         let what = format!("{} answers", host.join("/"));
@@ -114,19 +117,21 @@ impl Driver {
         self.call("POST", "/websocket", plan).await
     }
 
-    /// Sends a volume over a WebSocket and takes it back.
+    /// Sends a volume over a WebSocket and takes it back, as soon as its host can be reached.
     ///
     /// # Errors
-    /// The driver can't be reached.
+    /// The driver or the host can't be reached.
     pub async fn volume(&self, plan: &Volume) -> anyhow::Result<Moved> {
+        self.reached(&plan.url).await?;
         self.call("POST", "/volume", plan).await
     }
 
-    /// Reads server-sent events for a while.
+    /// Reads server-sent events for a while, as soon as their host can be reached.
     ///
     /// # Errors
-    /// The driver can't be reached.
+    /// The driver or the host can't be reached.
     pub async fn listen(&self, plan: &Listen) -> anyhow::Result<Heard> {
+        self.reached(&plan.url).await?;
         self.call("POST", "/events", plan).await
     }
 

@@ -67,6 +67,14 @@ pub fn test(name: &str, body: impl AsyncFnOnce(&Lab) -> anyhow::Result<()>) {
     }
 }
 
+/// Whether there is an object of ours now. It is asked for twice, where an answer was lost.
+fn created<K>(answer: kube::Result<K>) -> anyhow::Result<()> {
+    match answer {
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+        other => Ok(other.map(drop)?),
+    }
+}
+
 impl Lab {
     async fn new(name: &str, settings: Settings) -> anyhow::Result<Self> {
         // Whichever test comes first installs it; all want the same one.
@@ -79,11 +87,7 @@ impl Lab {
         }))?;
         let all: Api<Namespace> = Api::all(client.clone());
         eventually("the API server answers", 60, async || {
-            // Asked twice, where an answer was lost.
-            match all.create(&PostParams::default(), &object).await {
-                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
-                other => other.map(|_| ()).map_err(anyhow::Error::from),
-            }
+            created(all.create(&PostParams::default(), &object).await)
         })
         .await?;
         Ok(Lab {
@@ -110,8 +114,7 @@ impl Lab {
         }))?;
         // The namespace's ServiceAccount is made by a controller, a moment later.
         eventually("the load driver's pod is accepted", 60, async || {
-            self.api::<Pod>().create(&PostParams::default(), &pod).await?;
-            Ok(())
+            created(self.api::<Pod>().create(&PostParams::default(), &pod).await)
         })
         .await
     }

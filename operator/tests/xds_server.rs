@@ -466,7 +466,7 @@ async fn on_shutdown_streams_end_in_peace() {
 
 #[tokio::test]
 async fn a_stream_ends_in_peace_at_its_age_for_the_token_to_be_shown_anew() {
-    let age = Duration::from_millis(500);
+    let age = Duration::from_secs(2);
     let server = server_with(Limits {
         age,
         ..Limits::default()

@@ -591,8 +591,12 @@ fn a_bad_update_keeps_the_old_one_in_full() {
             after.metadata.generation == before,
             "the Deployment was changed: {after:?}"
         );
-        let status = app.status().await?;
-        ensure!(status["readyReplicas"] == 2, "{status:#}");
+        eventually("the status counts it", 20, async || {
+            let status = app.status().await?;
+            ensure!(status["readyReplicas"] == 2, "{status:#}");
+            Ok(())
+        })
+        .await?;
 
         // Alone, or others would take turns with it.
         super::lossless(&load.stop().await?)?;

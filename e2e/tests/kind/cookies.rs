@@ -204,17 +204,17 @@ async fn session_on(door: &Door<'_>, pod: &str) -> anyhow::Result<String> {
 
 /// A cookie whose time is over, by the clock.
 async fn expired(door: &Door<'_>, app: &App<'_>) -> anyhow::Result<()> {
-    app.balance(2, &cookie(Some(3))).await?;
-    let answer = door.send(None).await?;
-    ensure!(answer.cookies[0].contains("; Max-Age=3"), "{answer:?}");
-    let short = given(&answer)?;
+    app.balance(2, &cookie(Some(8))).await?;
     let hits = door.count(&["hit"]).await?;
+    let answer = door.send(None).await?;
+    ensure!(answer.cookies[0].contains("; Max-Age=8"), "{answer:?}");
+    let short = given(&answer)?;
     door.send(Some(&short)).await?;
     ensure!(
         door.count(&["hit"]).await? > hits,
-        "a cookie of three seconds is over at once"
+        "a cookie of eight seconds is over at once"
     );
-    eventually("the cookie expires", 10, async || {
+    eventually("the cookie expires", 30, async || {
         door.useless(&short, &["expired"]).await
     })
     .await?;
@@ -229,7 +229,10 @@ async fn stale(door: &Door<'_>, app: &App<'_>, gone: &Pod) -> anyhow::Result<()>
         .run(&["delete", "pod", &pod_name(gone), "--wait=true"])
         .await?;
     app.ready(2, 60).await?;
-    door.useless(&cookie, &["gone"]).await
+    eventually("the proxy knows that it is gone", 20, async || {
+        door.useless(&cookie, &["gone"]).await
+    })
+    .await
 }
 
 /// A proxy that was killed and is back knows the cookies of before.

@@ -6,7 +6,9 @@ use tenbin_e2e::{App, Driver, demo_spec, eventually, explain, pod_ip, restarts, 
 use tenbin_load::{Load, Request};
 
 /// How far the clocks of a kill and of a request may be apart, in milliseconds: both are the driver's, on a machine that is busy.
-const BLUR: u64 = 100;
+const BLUR: u64 = 500;
+/// Within how many milliseconds what the killed replicas had is over, and somebody answers.
+const SOON: u64 = 5_000;
 
 #[test]
 fn only_requests_in_flight_on_a_killed_replica_fail() {
@@ -51,7 +53,7 @@ fn only_requests_in_flight_on_a_killed_replica_fail() {
             explain(&report)
         );
         let last = report.failures.iter().map(|f| f.ended_ms).max().unwrap_or(0);
-        ensure!(last <= killed_ms + 1_000, "failed after 1 s: {}", explain(&report));
+        ensure!(last <= killed_ms + SOON, "failed late: {}", explain(&report));
         // While the others are down, it is the survivor that goes on.
         ensure!(
             report.instances[&survivor].last_ms > killed_ms && report.instances[&survivor].ok > 0,
@@ -60,7 +62,7 @@ fn only_requests_in_flight_on_a_killed_replica_fail() {
             explain(&during)
         );
         ensure!(
-            report.longest_gap_ms < 1_000,
+            report.longest_gap_ms < SOON,
             "nobody answered for a while: {}",
             explain(&report)
         );
@@ -93,6 +95,7 @@ async fn kill(driver: &Driver, pod: &Pod) -> anyhow::Result<u64> {
 /// `/kill` as a user calls it: GET is refused and kills nobody; POST is answered by the proxy with 502, since what it was sent to
 /// may have done it, so that it must not be sent to another replica.
 async fn through_the_proxy(app: &App<'_>, driver: &Driver) -> anyhow::Result<()> {
+    driver.reached(&app.url("/")).await?;
     let get = driver.send(&Request::get(app.url("/kill"))).await?;
     ensure!(get.status == Some(405), "{get:?}");
     let total = async || -> anyhow::Result<i32> {

@@ -72,6 +72,13 @@ fn ports(ca: &str) -> Value {
 
 /// curl in either version on every port of HTTP, whatever the app speaks there.
 async fn versions(app: &App<'_>, curl: &Curl<'_>) -> anyhow::Result<()> {
+    eventually("curl's node has the Service", 15, async || {
+        for port in [HTTP, H2C, GRPC, HTTPS, H2] {
+            curl.run(&[&app.url_of(port, "/")]).await?;
+        }
+        Ok(())
+    })
+    .await?;
     for port in [HTTP, H2C, GRPC, HTTPS, H2] {
         let url = app.url_of(port, "/");
         let format = "\n%{http_version} %{response_code} %{num_connects}";
@@ -272,7 +279,7 @@ async fn ended_calls(app: &App<'_>, driver: &Driver) -> anyhow::Result<()> {
         ..Calls::new(app.url_of(GRPC, ""), Call::Wait)
     };
     let deadline = Calls {
-        deadline_ms: Some(300),
+        deadline_ms: Some(2_000),
         ..wait.clone()
     };
     let called = driver.grpc(&deadline).await?;
@@ -284,7 +291,7 @@ async fn ended_calls(app: &App<'_>, driver: &Driver) -> anyhow::Result<()> {
     let given_up = Calls {
         calls: 3,
         at_once: 3,
-        cancel_ms: Some(300),
+        cancel_ms: Some(2_000),
         ..wait
     };
     let called = driver.grpc(&given_up).await?;

@@ -11,8 +11,8 @@ use tenbin_load::{Answer, Load, Raw, Report, Request, Step};
 const REPLICAS: u32 = 5;
 /// Failed requests that one replica may cost, for each proxy.
 const FAILED: u64 = 10;
-/// Slow ones, of more than 250 ms.
-const SLOW: u64 = 10;
+/// Slow ones, of more than 250 ms, of 2,000: a fifth of all would be, if nothing were learnt of the one that hangs.
+const SLOW: u64 = 50;
 
 #[test]
 fn bad_replicas_are_hardly_noticed() {
@@ -168,7 +168,7 @@ async fn nobody_is_overloaded(app: &App<'_>, driver: &Driver, others: &[Pod]) ->
 async fn sizes_and_times(app: &App<'_>, driver: &Driver) -> anyhow::Result<()> {
     set(
         app,
-        json!({ "limits": { "requestBodyBytes": 1000 }, "timeouts": { "request": "400ms" } }),
+        json!({ "limits": { "requestBodyBytes": 1000 }, "timeouts": { "request": "3s" } }),
     )
     .await?;
     let post = async |bytes: u64| driver.send(&Request::post(app.url("/sink"), bytes)).await;
@@ -192,9 +192,9 @@ async fn sizes_and_times(app: &App<'_>, driver: &Driver) -> anyhow::Result<()> {
     ensure!(received.text.starts_with("HTTP/1.1 413"), "{received:?}");
 
     let late = driver.send(&Request::get(app.url("/slow?ms=9000"))).await?;
-    ensure!(late.status == Some(504) && took(&late) < 5_000, "{late:?}");
-    let long = driver.get(&app.url("/stream?n=11&ms=100")).await?;
-    ensure!(long.body.ends_with("data: 10\n\n") && took(&long) >= 1_000, "{long:?}");
+    ensure!(late.status == Some(504) && took(&late) < 8_000, "{late:?}");
+    let long = driver.get(&app.url("/stream?n=11&ms=400")).await?;
+    ensure!(long.body.ends_with("data: 10\n\n") && took(&long) >= 4_000, "{long:?}");
     set(app, Value::Null).await
 }
 

@@ -315,7 +315,11 @@ fn d_the_api_server_may_go() {
         })
         .await?;
 
-        let report = load.report().await?;
+        // It has much to catch up with, and may refuse for a while yet.
+        let report = eventually("it answers again what goes through it", 60, async || {
+            load.report().await
+        })
+        .await?;
         let at_once = |f: &tenbin_load::Failure| f.began_ms <= killed_ms + BLUR;
         ensure!(
             report.failed <= clients as u64 && report.failures.iter().all(at_once),
@@ -323,7 +327,7 @@ fn d_the_api_server_may_go() {
             killed_ms.saturating_sub(report.began_ms),
             explain(&report)
         );
-        ensure!(report.longest_gap_ms < 2_000, "nobody answered: {}", explain(&report));
+        ensure!(report.longest_gap_ms < 5_000, "nobody answered: {}", explain(&report));
         app.ready(3, 120).await?;
         load.answered(50).await?;
         counts(&app, 3).await?;

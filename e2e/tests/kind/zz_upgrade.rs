@@ -3,8 +3,8 @@
 use anyhow::{Context, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tenbin_e2e::{App, Lab, Node, demo_spec, eventually, restarts, test};
 
@@ -100,8 +100,11 @@ async fn staggered(lab: &Lab, apps: &[&App<'_>], image: &str) -> anyhow::Result<
     let mut together = 0;
     eventually("every app has the newest proxy", 240, async || {
         let mut rolling = 0;
+        // In one answer: of two, the first may have ended before the second began.
+        let deployments = lab.api::<Deployment>().list(&ListParams::default()).await?;
         for app in apps {
-            let deployment = lab.api::<Deployment>().get(&app.name).await?;
+            let deployment = deployments.items.iter().find(|d| d.name_any() == app.name);
+            let deployment = deployment.with_context(|| format!("no Deployment {}", app.name))?;
             let status = deployment.status.clone().unwrap_or_default();
             let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
             let done = status.observed_generation == deployment.metadata.generation

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
@@ -22,6 +23,7 @@ use tenbin_load::{
     Started, Step, Volume,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 /// The app, the ports it told in the order of its flags, and the address of a driver.
 struct Pair {
@@ -200,12 +202,15 @@ async fn a_call_that_waits_tells_whether_it_was_cancelled() {
         ms: 60_000,
         calls: 3,
         at_once: 3,
-        cancel_ms: Some(100),
+        cancel_ms: Some(1_000),
         ..Calls::new(pair.url(""), Call::Wait)
     };
     let called: Called = pair.ask("/grpc", &plan).await;
     assert_eq!((called.given_up, called.codes.len()), (3, 0), "{called:?}");
-    while pair.waits().await != json!({ "waiting": 0, "ended": 1, "cancelled": 3 }) {}
+    let told = async { while pair.waits().await != json!({ "waiting": 0, "ended": 1, "cancelled": 3 }) {} };
+    timeout(Duration::from_secs(30), told)
+        .await
+        .expect("the app hears of it");
 }
 
 #[tokio::test]
@@ -414,7 +419,7 @@ async fn events_go_on_until_the_app_stops() {
     let pair = Pair::start(&[], 0).await;
     let plan = Listen {
         url: pair.url("/events?ms=20"),
-        ms: 500,
+        ms: 2_000,
     };
     let heard: Heard = pair.ask("/events", &plan).await;
     assert_eq!(
