@@ -176,3 +176,80 @@ fn address(uri: &mut Uri, host: Option<&HeaderValue>, endpoint: &Endpoint) {
     }
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use tenbin_model::EndpointId;
+
+    use super::*;
+    use crate::state::{EndpointStats, Transport};
+
+    fn endpoint() -> Endpoint {
+        Endpoint {
+            id: EndpointId::parse("test", "one").unwrap(),
+            address: SocketAddr::from(([10, 0, 0, 1], 8080)),
+            instance: "one".into(),
+            transport: Arc::new(Transport::default()),
+            stats: Arc::new(EndpointStats::new(&Arc::default())),
+        }
+    }
+
+    /// What a request says of its target, sent in turns to endpoints that speak HTTP/2 and such that speak HTTP/1.1, as where a cluster
+    /// changes between two tries.
+    fn sent(request: Request<()>, turns: &str) -> Vec<(String, Option<String>)> {
+        let mut parcel = Parcel::new(request.into_parts().0, None, None);
+        let said = |uri: &Uri, headers: &HeaderMap| {
+            let host = headers.get(HOST).map(|host| host.to_str().unwrap().to_owned());
+            (uri.to_string(), host)
+        };
+        let turn = |version| match version {
+            '2' => {
+                let (request, _) = parcel.request(&endpoint()).unwrap();
+                let said = said(request.uri(), request.headers());
+                parcel.keep(request);
+                said
+            }
+            _ => {
+                let (head, _, _) = parcel.once_more().unwrap();
+                said(&head.uri, &head.headers)
+            }
+        };
+        turns.chars().map(turn).collect()
+    }
+
+    #[test]
+    fn the_host_stays_whatever_the_next_endpoint_speaks() {
+        let http1 = ("/a?b".to_owned(), Some("Shop.test:81".to_owned()));
+        let http2 = ("http://Shop.test:81/a?b".to_owned(), None);
+        let from_http1 = || Request::get("/a?b").header(HOST, "Shop.test:81").body(()).unwrap();
+        // A client's own authority, which came over TLS.
+        let from_http2 = || Request::get("https://Shop.test:81/a?b").body(()).unwrap();
+        for turns in ["1", "2", "12", "21", "121", "212", "1122112"] {
+            let expected: Vec<_> = turns
+                .chars()
+                .map(|version| if version == '2' { http2.clone() } else { http1.clone() })
+                .collect();
+            assert_eq!(sent(from_http1(), turns), expected, "HTTP/1.1, {turns}");
+            assert_eq!(sent(from_http2(), turns), expected, "HTTP/2, {turns}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_no_authority_reaches_http1_as_it_is() {
+        let request = || Request::get("/").header(HOST, "").body(()).unwrap();
+        let (uri, host) = sent(request(), "2").pop().unwrap();
+        assert_eq!((uri.as_str(), host), ("http://10.0.0.1:8080/", None));
+        let (uri, host) = sent(request(), "21").pop().unwrap();
+        assert_eq!((uri.as_str(), host.as_deref()), ("/", Some("")));
+    }
+
+    #[test]
+    fn what_is_sent_last_is_gone() {
+        let mut parcel = Parcel::new(Request::get("/").body(()).unwrap().into_parts().0, None, None);
+        assert!(parcel.is_whole() && parcel.request(&endpoint()).is_some());
+        assert!(!parcel.is_whole() && parcel.once_more().is_none() && parcel.request(&endpoint()).is_none());
+    }
+}
