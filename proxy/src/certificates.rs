@@ -151,8 +151,12 @@ mod tests {
     fn put(folder: &TempDir) -> (String, String) {
         let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
         let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        std::fs::write(folder.path().join("tls.crt"), &chain).unwrap();
-        std::fs::write(folder.path().join("tls.key"), &key).unwrap();
+        for (name, text) in [("tls.crt", &chain), ("tls.key", &key)] {
+            // A file of its own, whatever the resolution of times.
+            let new = folder.path().join("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, folder.path().join(name)).unwrap();
+        }
         (chain, key)
     }
 

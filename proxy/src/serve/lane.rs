@@ -106,7 +106,7 @@ mod tests {
     }
 
     const OTHER: usize = usize::MAX;
-    const LONG: Duration = Duration::from_millis(2);
+    const LONG: Duration = Duration::from_millis(50);
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "what holds a worker up is what is tested")]

@@ -162,7 +162,31 @@ fn is_clients(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_and_who_comes_later_is_accepted() {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let mut bound = bind((Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap();
+        let connect = || std::net::TcpStream::connect(bound.address).unwrap();
+        let waiting = [connect(), connect(), connect()];
+        let socket = watched(bound.sockets.remove(0)).unwrap();
+        for client in &waiting {
+            let (_, address) = timeout(PATIENCE, next(&socket)).await.unwrap().unwrap();
+            assert_eq!(address, client.local_addr().unwrap());
+        }
+        let mut later = pin!(next(&socket));
+        // One that looked again and again would leave the timer no turn.
+        let nobody = timeout(Duration::from_millis(100), later.as_mut()).await;
+        assert!(nobody.is_err());
+        let client = connect();
+        let (_, address) = timeout(PATIENCE, later).await.unwrap().unwrap();
+        assert_eq!(address, client.local_addr().unwrap());
+    }
 
     #[test]
     fn what_is_accepted_has_the_listeners_settings() {

@@ -139,10 +139,17 @@ async fn the_log_and_admin_say_why() {
     let home = app.at(&browser.get(&proxy).await);
     browser.get(&proxy).await;
     let mut endpoints = app.all(READY);
-    endpoints[home].1 = nobody().await;
+    let (gone, _nobody) = nobody();
+    endpoints[home].1 = gone;
     app.operator.endpoints(&endpoints);
     proxy.await_endpoints(&endpoints).await;
     browser.get(&proxy).await;
+    // It goes and comes back, and nothing is held against it any more.
+    endpoints.remove(home);
+    for endpoints in [endpoints, app.all(READY)] {
+        app.operator.endpoints(&endpoints);
+        proxy.await_endpoints(&endpoints).await;
+    }
     app.operator.balance(Policy::LeastRequest { choices: None }, None);
     eventually("there are no sessions any more", async || {
         proxy.admin("clusters").await["clusters"][0]["affinity"]

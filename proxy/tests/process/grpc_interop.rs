@@ -38,6 +38,11 @@ const CASES: [&str; 17] = [
 ];
 /// Which reads the load report in the trailers, as `orca_per_rpc` checks it.
 const REPORTS: &str = r#"{"loadBalancingConfig": [{"test_backend_metrics_load_balancer": {}}]}"#;
+/// What a soak calls too late would be a measurement.
+const PATIENT: [&str; 2] = [
+    "--soak_per_iteration_max_acceptable_latency_ms=20000",
+    "--soak_overall_timeout_seconds=50",
+];
 /// How long one case may take; all wait for less.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -85,6 +90,9 @@ async fn run(address: SocketAddr, more: &[String]) {
         command.arg(format!("--test_case={case}")).args(more).kill_on_drop(true);
         if case.starts_with("orca") {
             command.arg(format!("--service_config_json={REPORTS}"));
+        }
+        if case.ends_with("_soak") {
+            command.args(PATIENT);
         }
         match timeout(LIMIT, command.output()).await {
             Ok(output) => {

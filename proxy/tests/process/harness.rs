@@ -13,7 +13,6 @@ use tenbin_model::EndpointState;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::backend::nobody;
 use crate::client::Client;
 use crate::operator::Operator;
 
@@ -107,8 +106,8 @@ impl Proxy {
         let mut all = operator.args();
         all.extend(args.iter().map(|&arg| arg.to_owned()));
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let ports = format!("http=0:{}", nobody().await.port());
-        Self::sidecar_in(TempDir::new().unwrap(), operator.app, &ports, &all).await
+        // A port that no test is ever given.
+        Self::sidecar_in(TempDir::new().unwrap(), operator.app, "http=0:1", &all).await
     }
 
     /// Waits until it knows exactly these endpoints of its first cluster.

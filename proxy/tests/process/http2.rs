@@ -245,18 +245,18 @@ async fn the_preface_may_come_in_bytes_but_not_for_ever() {
 async fn idle_connections_are_told_to_go() {
     let app = Backend::app().await;
     let proxy = Inside::with(&[app.address], |listener| {
-        listener.idle_timeout = Duration::from_secs(2);
-        listener.header_timeout = Duration::from_millis(300);
+        listener.idle_timeout = Duration::from_secs(4);
+        listener.header_timeout = Duration::from_secs(1);
     });
     let mut sender = connect(&proxy).await;
-    sleep(Duration::from_millis(600)).await;
+    sleep(Duration::from_millis(1500)).await;
     assert_eq!(
         text(&mut sender, get("/who")).await.0,
         StatusCode::OK,
         "no request yet is no slow request"
     );
     let slow = sender.send_request(get("/gate"));
-    sleep(Duration::from_millis(2500)).await;
+    sleep(Duration::from_millis(4500)).await;
     app.open();
     assert_eq!(slow.await.unwrap().status(), StatusCode::OK, "who waits is not idle");
     eventually("it is closed", async || sender.is_closed().then_some(())).await;

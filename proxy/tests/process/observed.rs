@@ -110,7 +110,8 @@ async fn endpoints_beyond_a_hundred_are_one_series() {
 #[tokio::test]
 async fn why_endpoints_are_left_out_is_counted() {
     let app = Backend::app().await;
-    let proxy = Proxy::before(&[app.address, nobody().await]).await;
+    let (gone, _nobody) = nobody();
+    let proxy = Proxy::before(&[app.address, gone]).await;
     let mut client = proxy.client().await;
     let unreachable = "tenbin_ejections_total{cluster=\"app\",reason=\"unreachable\"}";
     eventually("the one that is gone is met", async || {

@@ -190,7 +190,8 @@ async fn a_dead_replica_loses_its_sessions_or_refuses_them() {
         let home = app.at(&browser.get(&proxy).await);
         // It is moved to where nobody answers: to the proxy, it is the same pod.
         let mut endpoints = app.all(READY);
-        endpoints[home].1 = nobody().await;
+        let (gone, _nobody) = nobody();
+        endpoints[home].1 = gone;
         app.operator.endpoints(&endpoints);
         proxy.await_endpoints(&endpoints).await;
         let before = browser.cookie.clone();

@@ -1,6 +1,6 @@
 //! A sidecar alone: no operator, no endpoint of its own yet.
 
-use crate::backend::{Backend, nobody};
+use crate::backend::{Backend, listen, nobody};
 use crate::harness::{Proxy, eventually};
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn it_serves_its_app_without_an_operator() {
 
 #[tokio::test]
 async fn it_is_ready_before_its_app_and_serves_it_once_it_is_there() {
-    let address = nobody().await;
+    let (address, socket) = nobody();
     let proxy = Proxy::sidecar(address.port(), &[]).await;
     assert_eq!(proxy.ask_status("/readyz").await.0, 200);
     let mut client = proxy.client().await;
@@ -42,7 +42,7 @@ async fn it_is_ready_before_its_app_and_serves_it_once_it_is_there() {
         client.get("/").await.text(),
         "tenbin: 503 UF: no endpoint could be connected to\n"
     );
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let listener = listen(socket);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             crate::backend::read_head(&mut stream).await;

@@ -275,7 +275,7 @@ async fn a_silent_tunnel_ends() {
     let mut set = crate::inside::plain(&[app.address], |_| {});
     for resource in &mut set {
         if let tenbin_model::Resource::Routes(table) = resource {
-            table.hosts[0].routes[0].timeouts.tunnel_idle = Duration::from_secs(2);
+            table.hosts[0].routes[0].timeouts.tunnel_idle = Duration::from_secs(4);
         }
     }
     let proxy = Inside::start(set);
@@ -284,8 +284,8 @@ async fn a_silent_tunnel_ends() {
         .send("GET /upgrade HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
         .await;
     assert_eq!(client.response().await.status, 101);
-    for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1400)).await;
         client.send("x").await;
         assert_eq!(client.exactly(1).await.unwrap(), b"x");
     }

@@ -76,14 +76,14 @@ async fn what_is_held_back_frees_the_endpoint_from_a_slow_client() {
 async fn a_body_may_take_any_time_as_long_as_it_moves() {
     let app = App::new(Way::Well).await;
     let world = World::of(&[app.address], |s| {
-        s.route.timeouts.request = Duration::from_secs(1);
-        s.route.timeouts.idle = Duration::from_secs(3);
+        s.route.timeouts.request = Duration::from_secs(3);
+        s.route.timeouts.idle = Duration::from_secs(5);
     });
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 8\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     for byte in b"slowpace" {
-        sleep(Duration::from_millis(150)).await;
+        sleep(Duration::from_millis(450)).await;
         stream.write_all(&[*byte]).await.unwrap();
     }
     let mut text = String::new();
@@ -94,7 +94,7 @@ async fn a_body_may_take_any_time_as_long_as_it_moves() {
 #[tokio::test]
 async fn an_upload_that_stands_still_after_its_answer_is_cut() {
     let app = App::new(Way::Early).await;
-    let world = World::of(&[app.address], |s| s.route.timeouts.idle = Duration::from_millis(200));
+    let world = World::of(&[app.address], |s| s.route.timeouts.idle = Duration::from_secs(2));
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 8\r\n\r\nhalf";
     stream.write_all(head.as_bytes()).await.unwrap();

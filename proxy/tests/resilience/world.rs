@@ -144,6 +144,11 @@ impl World {
         failed.map(|(failure, _)| failure.code()).collect()
     }
 
+    /// Requests that were sent again.
+    pub(crate) fn retries(&self) -> usize {
+        self.state.load().listener_at(0).stats.retries.load(Relaxed) as usize
+    }
+
     /// Requests that are open at the endpoint.
     pub(crate) fn open_at(&self, address: SocketAddr) -> u32 {
         self.stats_of(address).load.open()

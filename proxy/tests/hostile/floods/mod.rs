@@ -20,8 +20,9 @@ const MOST_MEMORY: u64 = 64 << 10;
 /// So many requests of a flood may reach the endpoint.
 const MOST_REQUESTS: usize = 1100;
 
-/// Times that are short enough to be waited for: what is slow is closed after these.
-const LISTENER: &str = ", headerTimeout: 1s, idleTimeout: 2s";
+/// Times that are short enough to be waited for: what is slow is closed after these. Headers have more, since a
+/// client of the test may stand still between connecting and its first bytes.
+const LISTENER: &str = ", headerTimeout: 3s, idleTimeout: 2s";
 const ROUTE: &str = ", idleTimeout: 1s";
 
 /// A flood.

@@ -308,7 +308,16 @@ async fn slow1(what: Slow, world: &World) -> Result<(), String> {
             if said.is_empty() { Ok(()) } else { is_told(&said) }
         }
         _ => {
-            let ended = join_all((0..CONNECTIONS).map(|_| still(slow::HEADERS.to_vec()))).await;
+            // Each sends what it has before the next one connects: the time for it begins when it connects.
+            let mut streams = Vec::new();
+            for _ in 0..CONNECTIONS {
+                let mut stream = connect(world).await;
+                let sent = stream.write_all(slow::HEADERS).await;
+                sent.map_err(|error| error.to_string())?;
+                streams.push(stream);
+            }
+            let told = |stream| async move { is_told(&stand(stream, Vec::new()).await?) };
+            let ended = join_all(streams.into_iter().map(told)).await;
             ended.into_iter().collect()
         }
     }
