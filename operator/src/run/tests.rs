@@ -160,6 +160,21 @@ async fn an_event_that_changes_no_resource_publishes_nothing_anew() {
 }
 
 #[tokio::test]
+async fn a_spec_that_changes_no_resource_is_published_for_proxies_to_be_told_synced_with() {
+    let mut bench = bench();
+    bench.list_children();
+    bench.list_apps([app()]);
+    let first = bench.snapshot().unwrap();
+    let mut scaled = app();
+    scaled.metadata.resource_version = Some("2".to_owned());
+    scaled.metadata.generation = Some(2);
+    scaled.spec.replicas = 5;
+    bench.on([watched(Watched::App(WatchEvent::Apply(scaled)))]);
+    let second = bench.snapshot().unwrap();
+    assert_eq!((first.generation(), second.generation()), (1, 2));
+}
+
+#[tokio::test]
 async fn an_outcome_counts_while_this_replica_leads() {
     let mut bench = bench();
     bench.list_children();

@@ -118,8 +118,6 @@ pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: Asyn
                 tokio::time::sleep(REST).await;
             }
         }
-        // Who is served already has a turn, however many keep coming.
-        consume_budget().await;
     }
 }
 
@@ -127,6 +125,8 @@ pub(super) async fn accept(worker: Rc<WorkerContext>, index: usize, socket: Asyn
 /// makes the new socket first), so it is asked whether another waits.
 async fn next(socket: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
     loop {
+        // Who is served already has a turn, however many keep coming.
+        consume_budget().await;
         let mut ready = socket.readable().await?;
         let accepted = socket.get_ref().accept();
         if !has_clients(socket.get_ref()) {
@@ -180,7 +180,6 @@ mod tests {
             assert_eq!(address, client.local_addr().unwrap());
         }
         let mut later = pin!(next(&socket));
-        // One that looked again and again would leave the timer no turn.
         let nobody = timeout(Duration::from_millis(100), later.as_mut()).await;
         assert!(nobody.is_err());
         let client = connect();
