@@ -182,6 +182,8 @@ mod tests {
         let mut later = pin!(next(&socket));
         let nobody = timeout(Duration::from_millis(100), later.as_mut()).await;
         assert!(nobody.is_err());
+        let looks = timeout(Duration::from_millis(100), socket.readable()).await;
+        assert!(looks.is_err(), "it looks again and again");
         let client = connect();
         let (_, address) = timeout(PATIENCE, later).await.unwrap().unwrap();
         assert_eq!(address, client.local_addr().unwrap());
